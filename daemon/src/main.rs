@@ -1,0 +1,2 @@
+//! The refwatch daemon and command line.
+fn main() {}

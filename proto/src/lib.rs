@@ -1,0 +1,1 @@
+//! The refwatch.v1 contract: generated messages, services and descriptors.

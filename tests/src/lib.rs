@@ -1,0 +1,1 @@
+//! Drives the refwatch binaries over their public faces.
