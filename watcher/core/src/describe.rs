@@ -1,0 +1,1 @@
+//! Turns steps and facts about their objects into events.

@@ -1,0 +1,1 @@
+//! Derives the steps that lead from what was known to what is seen, with the journal as an explanation.
