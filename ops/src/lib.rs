@@ -31,9 +31,9 @@ mod router;
 mod server;
 pub mod status;
 
-pub use liveness::{Heartbeat, Liveness, LoopReport};
+pub use liveness::{Heartbeat, Liveness, LivenessReport, LoopReport};
 pub use metrics::Metrics;
-pub use readiness::{Check, CheckReport, CheckState, Readiness};
+pub use readiness::{Check, CheckReport, CheckState, Readiness, ReadinessReport};
 pub use router::{Ops, router};
 pub use server::{Drain, Limits, serve};
 pub use status::{Status, StatusSource};

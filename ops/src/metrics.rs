@@ -19,14 +19,15 @@ use prometheus_client::{metrics::info::Info, registry::Registry};
 
 pub use exposition::Exposition;
 pub use instruments::{
-    Counter, CounterBy, CounterByName, Durations, DurationsBy, Gauge, GaugeBy, GaugeByName, GrpcRequests, Held,
-    NAMES_MAX, Sizes,
+    Counter, CounterBy, CounterByName, Durations, DurationsBy, Gauge, GaugeBy, GaugeByName, GrpcRequests,
+    Held, NAMES_MAX, Sizes,
 };
 pub use labels::{Ancestry, GrpcCode, LogSource, PassKind, RepositoryState, SubscriptionEnd};
 
 /// Seconds, for what takes microseconds when all is well: one pass, one commit, one walk.
 const WORK: &[f64] = &[
-    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0,
 ];
 /// Seconds, for what a person or a controller waits for.
 const LATENCY: &[f64] = &[
