@@ -1,2 +1,24 @@
 //! The refwatch daemon and command line.
-fn main() {}
+
+mod app;
+mod barrier;
+mod cli;
+mod client;
+mod config;
+mod directory;
+mod engine;
+mod filter;
+mod grpc;
+mod log;
+mod pass;
+mod problems;
+mod releases;
+mod service;
+mod settings;
+mod status;
+mod subscriptions;
+mod wire;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

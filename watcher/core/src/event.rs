@@ -129,6 +129,18 @@ coded! {
     }
 }
 
+impl RefChange {
+    /// What leads from one value to another; `None` where they are equal.
+    pub fn between(old: Option<&Target>, new: Option<&Target>) -> Option<Self> {
+        match (old, new) {
+            (None, None) => None,
+            (None, Some(_)) => Some(RefChange::Created),
+            (Some(_), None) => Some(RefChange::Deleted),
+            (Some(old), Some(new)) => (old != new).then_some(RefChange::Updated),
+        }
+    }
+}
+
 /// Counts of a bulk transaction or push.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod name;
 pub mod oid;
 pub mod reconcile;
+pub mod repository;
 pub mod snapshot;
 
 pub use classify::Namespace;
@@ -24,4 +25,5 @@ pub use cursor::{Cursor, CursorError};
 pub use event::{Event, EventType, Forward, Origin, RefChange};
 pub use name::{InvalidName, RefName};
 pub use oid::{InvalidObjectId, ObjectFormat, ObjectId};
+pub use repository::{FsIdentity, RefStorage};
 pub use snapshot::{Look, RefState, Snapshot, Target};

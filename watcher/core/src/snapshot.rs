@@ -4,6 +4,10 @@ use alloc::vec::Vec;
 
 use crate::{ObjectId, RefName};
 
+mod apply;
+
+pub use apply::ApplyError;
+
 /// What a ref points at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {

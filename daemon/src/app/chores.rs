@@ -1,0 +1,126 @@
+//! What has to be done now and then: readiness, gauges, retention, the watchdog.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use refwatch_ops::metrics::{RepositoryState, labels::Label as _};
+use refwatch_ops::{Liveness, Readiness};
+use tokio_util::sync::CancellationToken;
+
+use super::progress::{Progress, SHOWN_AFTER};
+use super::{Checks, page};
+use crate::engine::Engine;
+
+/// Between two rounds once the first scan is over, and before.
+const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL_FIRST: Duration = Duration::from_millis(20);
+/// A loop that does not come round for so long is dead.
+const BEAT_MAX: Duration = Duration::from_secs(30);
+/// Between two looks at what takes a while to count.
+const GAUGES_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two rounds of retention.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Runs until the drain begins.
+pub(super) async fn run(
+    engine: &Arc<Engine>,
+    checks: Checks,
+    readiness: &Readiness,
+    liveness: &Liveness,
+    drain: CancellationToken,
+) {
+    let beat = liveness.register("chores", BEAT_MAX);
+    let began = Instant::now();
+    let mut progress = Progress::default();
+    let mut gauges_at = Instant::now();
+    let mut retained_at = Instant::now();
+    let mut told = false;
+    loop {
+        beat.beat();
+        look(engine, &checks);
+        if engine.scanned.load(Ordering::Acquire) {
+            progress.finish();
+        } else if began.elapsed() > SHOWN_AFTER {
+            let (done, all) = page::progress_of(engine);
+            progress.show(done, all);
+        }
+        if !told && readiness.ready() {
+            told = true;
+            set_gauges(engine);
+            // Outside systemd there is nobody to tell; so below.
+            drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+        }
+        if liveness.alive() && engine.is_alive() {
+            drop(sd_notify::notify(&[sd_notify::NotifyState::Watchdog]));
+        }
+        if gauges_at.elapsed() >= GAUGES_INTERVAL {
+            gauges_at = Instant::now();
+            set_gauges(engine);
+        }
+        if retained_at.elapsed() >= RETENTION_INTERVAL {
+            retained_at = Instant::now();
+            retain(engine).await;
+        }
+        let interval = if told { INTERVAL } else { INTERVAL_FIRST };
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = drain.cancelled() => break,
+        }
+    }
+    progress.finish();
+    beat.finish();
+}
+
+fn look(engine: &Engine, checks: &Checks) {
+    match &*engine.store_failing.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(message) => checks.store.failing(message.clone()),
+        None => checks.store.ok(),
+    }
+    if !engine.is_alive() {
+        checks.watcher.failing("a thread of the engine has ended; restart refwatch");
+    } else if engine.notifier.as_ref().is_some_and(|notifier| !notifier.is_well()) {
+        checks.watcher.failing("filesystem notifications have failed; restart refwatch");
+    } else if let Some(root) = engine.roots.iter().find(|root| !root.is_there()) {
+        checks.watcher.failing(format!("the root {} is not there", root.path.display()));
+    } else {
+        checks.watcher.ok();
+    }
+    if engine.scanned.load(Ordering::Acquire) {
+        checks.first_scan.ok();
+    }
+}
+
+fn set_gauges(engine: &Engine) {
+    let stats = engine.store.stats();
+    let bounds = engine.store.bounds();
+    let metrics = &engine.metrics;
+    metrics.store_size_bytes.set(stats.database_bytes);
+    metrics.store_wal_bytes.set(stats.wal_bytes);
+    metrics.log_events.set(stats.events);
+    metrics.log_last_sequence.set(bounds.last);
+    metrics.log_floor_sequence.set(bounds.floor);
+    metrics.queue_depth.set("board", engine.board.depth() as u64);
+    metrics.queue_depth.set("store", stats.queued_commits);
+    let mut counts = [0; RepositoryState::ALL.len()];
+    engine.directory.each(|entry| {
+        if let Some(state) = page::state_of(entry) {
+            counts[state.index()] += 1;
+        }
+    });
+    for state in RepositoryState::ALL {
+        metrics.repositories.set(*state, counts[state.index()]);
+    }
+}
+
+async fn retain(engine: &Arc<Engine>) {
+    let engine = Arc::clone(engine);
+    let done = tokio::task::spawn_blocking(move || {
+        if let Err(error) = engine.store.retain(crate::engine::now_us()) {
+            tracing::error!(%error, "retention failed; it is tried again");
+        }
+    });
+    if done.await.is_err() {
+        tracing::error!("retention panicked");
+    }
+}

@@ -1,0 +1,422 @@
+//! Repositories that appear, move and go.
+
+use std::collections::HashSet;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Instant;
+
+use refwatch_core::event::{EventType, Extra};
+use refwatch_core::{Event, Origin};
+use refwatch_store::{FsIdentity, NewRepository, RepositoryRow, RepositoryState, RepositoryWrite};
+use refwatch_watcher::discover::{self, Limits, Visit};
+use refwatch_watcher::layout::{self, Layout, ProbeError};
+use refwatch_watcher::notify::{Notifier, WatchError};
+use refwatch_watcher::wake::{Board, Wake, Whole};
+use refwatch_watcher::{scan, signature};
+
+use super::{DOUBT, Engine, Job, Parts, Repository, Root, State, Trouble};
+use crate::directory::{Entry, Health, Watched};
+use crate::settings::WatchMode;
+
+/// Directories below one root that are looked into.
+const DIRECTORIES_MAX: usize = 4_000_000;
+/// Threads that take a first look at start; most of their time goes into adding watches.
+const FIRST_LOOKS: usize = 3;
+/// Repositories that wait for a first look at start.
+const FIRST_LOOKS_QUEUED_MAX: usize = 1024;
+
+/// Starts notifications, unless they are not wanted or not to be had.
+pub(super) fn start_notifier(parts: &Parts, board: &Arc<Board>) -> Option<Notifier> {
+    if parts.settings.watch.mode == WatchMode::Poll {
+        return None;
+    }
+    let scratch = parts.settings.store.path.parent().unwrap_or(Path::new("."));
+    match Notifier::start(Arc::clone(board), scratch) {
+        Ok(notifier) => Some(notifier),
+        Err(error) => {
+            parts.problems.report(scratch, format!("{error}; all repositories are polled"));
+            None
+        }
+    }
+}
+
+impl Engine {
+    /// Takes up the repositories that the store knows.
+    pub(super) fn take_up(&self) -> anyhow::Result<()> {
+        let rows = self.store.read()?.repositories()?;
+        let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        for row in rows {
+            let root_path = PathBuf::from(std::ffi::OsString::from_vec(row.root.clone()));
+            let root = self.roots.iter().find(|root| *root.path == root_path);
+            let entry = self.entry_of(&row, root);
+            let serves = row.state == RepositoryState::Active && root.is_some();
+            self.directory.put(entry);
+            if !serves {
+                continue;
+            }
+            let relative = Path::new(std::ffi::OsStr::from_bytes(&row.path));
+            let layout = Layout {
+                git_dir: if row.path == b"." { root_path } else { root_path.join(relative) },
+                storage: row.ref_storage,
+                format: row.object_format,
+                bareness: row.bareness,
+                mirror: false,
+            };
+            followed.by_path.insert(layout.git_dir.clone(), row.key);
+            followed.by_identity.insert(row.identity, row.key);
+            let repository = Repository::new(row.key, layout, row.identity);
+            repository.lock().signature = row.signature;
+            repository.created.store(true, Ordering::Relaxed);
+            followed.by_key.insert(row.key, Arc::new(repository));
+        }
+        Ok(())
+    }
+
+    fn entry_of(&self, row: &RepositoryRow, root: Option<&Root>) -> Entry {
+        let path = || PathBuf::from(std::ffi::OsString::from_vec(row.root.clone()));
+        Entry {
+            key: row.key,
+            uid: row.uid,
+            root: root.map_or_else(|| Arc::new(path()), |root| Arc::clone(&root.path)),
+            path: row.path.clone().into(),
+            format: row.object_format,
+            storage: row.ref_storage,
+            bareness: row.bareness,
+            watched: if self.notifier.is_some() { Watched::Notify } else { Watched::Poll },
+            health: match (row.state, root) {
+                (RepositoryState::Deleted, _) => Health::Deleted,
+                (RepositoryState::Active, Some(_)) => Health::Discovering,
+                (RepositoryState::Active, None) => {
+                    Health::Unreadable("its root is not among the roots any more".to_owned())
+                }
+            },
+            last_observed_us: 0,
+        }
+    }
+
+    /// Walks all roots, and looks at what is found for the first time since the start.
+    pub(super) fn first_scan(self: &Arc<Self>) {
+        let (found, looks) = mpsc::sync_channel::<(usize, PathBuf)>(FIRST_LOOKS_QUEUED_MAX);
+        let looks = Mutex::new(looks);
+        std::thread::scope(|scope| {
+            for _ in 0..FIRST_LOOKS {
+                scope.spawn(|| {
+                    loop {
+                        let next = looks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                        let Ok((root, git_dir)) = next else { return };
+                        self.meet(&self.roots[root], &git_dir, Whole::Startup);
+                    }
+                });
+            }
+            for (index, root) in self.roots.iter().enumerate() {
+                self.walk(root, &root.path, |git_dir| {
+                    found.send((index, git_dir)).expect("the threads that receive outlive the walk");
+                });
+            }
+            drop(found);
+        });
+        for repository in self.repositories() {
+            if !repository.lock().looked {
+                self.board.post(repository.key, Wake::Whole(Whole::Startup));
+            }
+        }
+    }
+
+    /// Walks all roots for repositories that are new.
+    pub(crate) fn discover_all(self: &Arc<Self>) {
+        for root in &self.roots {
+            self.walk(root, &root.path, |git_dir| self.meet(root, &git_dir, Whole::Notified));
+        }
+    }
+
+    /// Looks at paths of the roots at which something came or went.
+    pub(super) fn look_at_roots(self: &Arc<Self>, paths: &HashSet<Box<[u8]>>) {
+        let mut starts = HashSet::new();
+        for path in paths {
+            let path = Path::new(std::ffi::OsStr::from_bytes(path));
+            let name = path.file_name().map_or(&b""[..], |name| name.as_bytes());
+            let start = match name {
+                // What makes a directory a repository.
+                b"HEAD" | b"objects" | b"refs" | b"config" | b"reftable" => path.parent().unwrap_or(path),
+                _ => path,
+            };
+            starts.insert(start.to_owned());
+        }
+        for start in starts {
+            let Some(root) = self.roots.iter().find(|root| start.starts_with(&*root.path)) else { continue };
+            if start.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+                self.walk(root, &start, |git_dir| self.meet(root, &git_dir, Whole::Notified));
+            } else if start.symlink_metadata().is_err() {
+                let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
+                let below = followed.by_path.range(start.clone()..);
+                let keys: Vec<_> = below
+                    .take_while(|(path, _)| path.starts_with(&start))
+                    .map(|(_, key)| *key)
+                    .collect();
+                drop(followed);
+                for key in keys {
+                    self.board.post(key, Wake::Structure);
+                }
+            }
+        }
+    }
+
+    fn walk(&self, root: &Root, start: &Path, mut found: impl FnMut(PathBuf)) {
+        if !root.is_there() {
+            self.problems.report(&root.path, "the root is not there: what is known below it is kept");
+            return;
+        }
+        let depth = start.strip_prefix(&*root.path).map_or(0, |below| below.components().count());
+        let limits = Limits {
+            depth_max: self.settings.watch.depth_max.saturating_sub(depth),
+            directories_max: DIRECTORIES_MAX,
+        };
+        discover::walk(start, &limits, &mut |visit| match visit {
+            Visit::Directory(path) => self.watch_root(path),
+            Visit::Repository(repository) => found(repository.git_dir),
+            Visit::InFlux { path, missing } => {
+                tracing::debug!(path = %path.display(), missing, "a repository is being made");
+            }
+            Visit::LinkOut { path, target } => {
+                let target = target.display();
+                self.problems.report(&path, format!("a symbolic link to {target}: not followed; add it as a root"));
+            }
+            Visit::Problem { path, error } => self.problems.report(&path, error.to_string()),
+        });
+    }
+
+    fn watch_root(&self, path: &Path) {
+        let Some(notifier) = &self.notifier else { return };
+        match notifier.watch(path) {
+            Ok(()) | Err(WatchError::Gone { .. }) => {}
+            Err(error @ (WatchError::Limit { .. } | WatchError::Other { .. })) => {
+                self.metrics.watch_limit_reached.inc();
+                self.problems.report(path, error.to_string());
+            }
+        }
+    }
+
+    /// A repository is there: known, moved, or new.
+    pub(super) fn meet(self: &Arc<Self>, root: &Root, git_dir: &Path, why: Whole) {
+        let Ok(identity) = layout::identity(git_dir) else { return };
+        let (here, same) = {
+            let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
+            let by_key = |key| followed.by_key.get(key).cloned();
+            (
+                followed.by_path.get(git_dir).and_then(by_key),
+                followed.by_identity.get(&identity).and_then(by_key),
+            )
+        };
+        if let Some(repository) = here {
+            let mut state = repository.lock();
+            if state.identity == identity {
+                if !state.looked && why == Whole::Startup {
+                    self.look_first(&repository, &mut state);
+                }
+                return;
+            }
+            // Another one at the same path.
+            self.retire(&repository, &mut state);
+        }
+        if let Some(repository) = same {
+            let mut state = repository.lock();
+            let still_there = layout::identity(state.git_dir()).is_ok_and(|there| there == identity);
+            if !still_there {
+                self.move_to(root, &repository, &mut state, git_dir);
+                return;
+            }
+            if state.git_dir() != git_dir {
+                let other = state.git_dir().display().to_string();
+                self.problems.report(git_dir, format!("the same directory as {other}: served there only"));
+                return;
+            }
+        }
+        self.welcome(root, git_dir, identity, why);
+    }
+
+    /// The first look since the start at a repository that is known: where the files look as they did, it is over.
+    fn look_first(self: &Arc<Self>, repository: &Arc<Repository>, state: &mut State) {
+        if let Some(notifier) = &self.notifier {
+            notifier.register(state.git_dir(), repository.key);
+        }
+        let known = state.signature.take();
+        let seen = layout::probe(state.git_dir()).ok().and_then(|layout| {
+            repository.lay_out(state, layout.clone());
+            state.polled = self.notifier.is_none();
+            scan::directories(&layout, &mut |directory| self.watch(state, directory)).ok()?;
+            signature::signature(&layout).ok().flatten()
+        });
+        state.signature = known;
+        if seen.is_some_and(|seen| Some(seen.0) == known) {
+            state.looked = true;
+            self.is_well(repository, state);
+            self.looked.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.board.post(repository.key, Wake::Whole(Whole::Startup));
+        }
+    }
+
+    /// Follows a new repository. Its first look makes it known to the log.
+    fn welcome(self: &Arc<Self>, root: &Root, git_dir: &Path, identity: FsIdentity, why: Whole) {
+        let layout = match layout::probe(git_dir) {
+            Ok(layout) => layout,
+            Err(ProbeError::InFlux { .. } | ProbeError::NotARepository { .. }) => return,
+            Err(error) => {
+                self.problems.report(git_dir, error.to_string());
+                return;
+            }
+        };
+        let relative = match git_dir.strip_prefix(&*root.path) {
+            Ok(relative) if !relative.as_os_str().is_empty() => relative,
+            Ok(_) | Err(_) => Path::new("."),
+        };
+        let new = NewRepository {
+            uid: self.store.random_uid(),
+            root: root.path.as_os_str().as_bytes().to_vec(),
+            path: relative.as_os_str().as_bytes().to_vec(),
+            object_format: layout.format,
+            ref_storage: layout.storage,
+            bareness: layout.bareness,
+            identity,
+        };
+        let key = {
+            let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+            if followed.by_path.contains_key(git_dir) {
+                return;
+            }
+            let key = self.store.allocate_key();
+            self.directory.put(Entry {
+                key,
+                uid: new.uid,
+                root: Arc::clone(&root.path),
+                path: new.path.clone().into(),
+                format: layout.format,
+                storage: layout.storage,
+                bareness: layout.bareness,
+                watched: if self.notifier.is_some() { Watched::Notify } else { Watched::Poll },
+                health: Health::Discovering,
+                last_observed_us: 0,
+            });
+            followed.by_path.insert(git_dir.to_owned(), key);
+            followed.by_identity.insert(identity, key);
+            let repository = Repository::new(key, layout, identity);
+            {
+                let mut state = repository.lock();
+                state.creation = Some(Box::new(new.clone()));
+                state.create = Some(new);
+                state.baseline = self.baseline.load(Ordering::Acquire);
+            }
+            followed.by_key.insert(key, Arc::new(repository));
+            key
+        };
+        if let Some(notifier) = &self.notifier {
+            notifier.register(git_dir, key);
+        }
+        self.board.post(key, Wake::Whole(why));
+    }
+
+    /// A repository was renamed: the same one at another path.
+    fn move_to(self: &Arc<Self>, root: &Root, repository: &Arc<Repository>, state: &mut State, git_dir: &Path) {
+        let before = state.git_dir().to_owned();
+        let relative = git_dir.strip_prefix(&*root.path).unwrap_or(Path::new("."));
+        let path = relative.as_os_str().as_bytes().to_vec();
+        {
+            let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+            followed.by_path.remove(&before);
+            followed.by_path.insert(git_dir.to_owned(), repository.key);
+        }
+        if let Some(notifier) = &self.notifier {
+            notifier.unregister(&before, repository.key);
+            notifier.register(git_dir, repository.key);
+        }
+        self.objects.forget(repository.key);
+        self.problems.resolve(&before);
+        let mut event = Event::of_repository(EventType::RepositoryMoved, Origin::Notify);
+        let previous = self.directory.get(repository.key).map(|entry| entry.path.clone());
+        event.extra = Some(Box::new(Extra { previous, ..Extra::default() }));
+        self.directory.update(repository.key, |entry| {
+            entry.root = Arc::clone(&root.path);
+            entry.path = path.clone().into();
+        });
+        let layout = Layout { git_dir: git_dir.to_owned(), ..state.layout.clone() };
+        repository.lay_out(state, layout);
+        state.gone = None;
+        if let Some(new) = &mut state.create {
+            // The log does not know it yet: it will learn of the new path only.
+            new.root = root.path.as_os_str().as_bytes().to_vec();
+            new.path = path;
+        } else {
+            let mut job = Job::new(state, None);
+            job.write = Some(RepositoryWrite::Move { root: root.path.as_os_str().as_bytes().to_vec(), path });
+            job.first.push(event);
+            self.hand_on(repository, state, job);
+        }
+        self.board.post(repository.key, Wake::Whole(Whole::Notified));
+    }
+
+    /// Looks whether a repository is still at its path. Where it is not, what follows from that is under way.
+    pub(crate) fn is_gone(self: &Arc<Self>, repository: &Arc<Repository>, state: &mut State) -> bool {
+        let there = layout::identity(state.git_dir());
+        let is_same = there.as_ref().is_ok_and(|there| *there == state.identity);
+        let is_one = !matches!(layout::probe(state.git_dir()), Err(ProbeError::NotARepository { .. }));
+        if is_same && is_one {
+            state.gone = None;
+            return false;
+        }
+        let git_dir = state.git_dir().to_owned();
+        let root = self.roots.iter().find(|root| git_dir.starts_with(&*root.path));
+        if !root.is_some_and(Root::is_there) {
+            let message = "its root is not there; what is known is kept".to_owned();
+            self.directory.update(repository.key, |entry| entry.health = Health::Unreadable(message));
+            let delay = Trouble::again(&mut state.trouble);
+            self.board.post_later(repository.key, Whole::Retry, delay);
+            return true;
+        }
+        if there.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+            return false;
+        }
+        let now = Instant::now();
+        if now.duration_since(*state.gone.get_or_insert(now)) < DOUBT {
+            // It may be on its way to another path, where it will be met.
+            self.board.put_back_whole(repository.key, Whole::Notified, DOUBT);
+            return true;
+        }
+        self.retire(repository, state);
+        if let (Some(root), true) = (root, git_dir.is_dir()) {
+            self.board.post_root(git_dir.as_os_str().as_bytes());
+            tracing::debug!(path = %git_dir.display(), root = %root.path.display(), "replaced by another");
+        }
+        true
+    }
+
+    /// A repository is gone.
+    fn retire(self: &Arc<Self>, repository: &Arc<Repository>, state: &mut State) {
+        {
+            let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+            followed.by_key.remove(&repository.key);
+            if followed.by_path.get(state.git_dir()) == Some(&repository.key) {
+                followed.by_path.remove(state.git_dir());
+            }
+            if followed.by_identity.get(&state.identity) == Some(&repository.key) {
+                followed.by_identity.remove(&state.identity);
+            }
+        }
+        if let Some(notifier) = &self.notifier {
+            notifier.unregister(state.git_dir(), repository.key);
+        }
+        self.board.forget(repository.key);
+        self.objects.forget(repository.key);
+        self.problems.resolve(state.git_dir());
+        self.polled.write().unwrap_or_else(PoisonError::into_inner).remove(&repository.key);
+        self.directory.update(repository.key, |entry| entry.health = Health::Deleted);
+        if state.create.take().is_some() {
+            return;
+        }
+        let mut job = Job::new(state, None);
+        job.write = Some(RepositoryWrite::Delete);
+        job.first.push(Event::of_repository(EventType::RepositoryDeleted, Origin::Notify));
+        self.hand_on(repository, state, job);
+    }
+}

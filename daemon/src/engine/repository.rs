@@ -1,0 +1,190 @@
+//! What the engine holds of one repository.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use refwatch_core::classify::Bareness;
+use refwatch_core::{ObjectId, RefName, RefState};
+use refwatch_store::{FsIdentity, NewRepository, RepositoryKey};
+use refwatch_watcher::layout::Layout;
+
+use super::{Job, RETRY_FIRST, RETRY_LAST};
+
+/// One repository that is followed.
+///
+/// Its lock is held over a pass, so passes of one repository come one after the other.
+#[derive(Debug)]
+pub(crate) struct Repository {
+    pub(crate) key: RepositoryKey,
+    state: Mutex<State>,
+    /// Values that are on their way to the store, and more recent than what it holds. Apart from the state, because
+    /// the store's writer takes them out and must never wait for a pass.
+    overlay: Mutex<HashMap<RefName, Overlaid>>,
+    /// A commit failed: what is known is what the store holds.
+    pub(crate) failed: AtomicBool,
+    /// The store knows this repository.
+    pub(crate) created: AtomicBool,
+    bare: AtomicBool,
+    mirror: AtomicBool,
+}
+
+/// What changes of a repository.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) layout: Layout,
+    pub(crate) identity: FsIdentity,
+    /// Set until the commit that creates it is under way.
+    pub(crate) create: Option<NewRepository>,
+    /// The same, kept in case that commit fails.
+    pub(crate) creation: Option<Box<NewRepository>>,
+    /// What it finds first is known, not new.
+    pub(crate) baseline: bool,
+    /// Its refs were read once since the start.
+    pub(crate) looked: bool,
+    /// What the files looked like when all refs were last read and nothing has been written since.
+    pub(crate) signature: Option<u64>,
+    /// Notifications are not to be had for all of it.
+    pub(crate) polled: bool,
+    /// Numbers jobs.
+    pub(crate) tickets: u64,
+    /// Work that waits for an ancestry question of its elder to be answered, oldest first.
+    pub(crate) held: VecDeque<Job>,
+    /// An ancestry question is being answered.
+    pub(crate) holding: bool,
+    /// Refs that seem deleted or broken, and since when: believed when they still do after a while.
+    pub(crate) doubted: HashMap<RefName, Instant>,
+    /// Since when a whole look has seen deletions that nothing announced.
+    pub(crate) doubted_whole: Option<Instant>,
+    /// Since when a whole look has seen locks.
+    pub(crate) settling: Option<Instant>,
+    pub(crate) trouble: Option<Trouble>,
+    /// Since when the repository has not been at its path.
+    pub(crate) gone: Option<Instant>,
+}
+
+/// A value that the store does not hold yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Overlaid {
+    /// Tells which commit brings it.
+    pub(crate) ticket: u64,
+    pub(crate) state: Option<RefState>,
+    pub(crate) peeled: Option<ObjectId>,
+}
+
+/// Why a repository could not be looked at.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    attempts: u32,
+}
+
+impl Trouble {
+    /// Notes one more failure, and says how long to wait before the next try.
+    pub(crate) fn again(trouble: &mut Option<Self>) -> Duration {
+        let attempts = trouble.as_ref().map_or(0, |trouble| trouble.attempts);
+        *trouble = Some(Self { attempts: attempts.saturating_add(1) });
+        RETRY_FIRST.saturating_mul(1 << attempts.min(16)).min(RETRY_LAST)
+    }
+}
+
+impl Repository {
+    pub(crate) fn new(key: RepositoryKey, layout: Layout, identity: FsIdentity) -> Self {
+        let state = State {
+            layout,
+            identity,
+            create: None,
+            creation: None,
+            baseline: false,
+            looked: false,
+            signature: None,
+            polled: false,
+            tickets: 0,
+            held: VecDeque::new(),
+            holding: false,
+            doubted: HashMap::new(),
+            doubted_whole: None,
+            settling: None,
+            trouble: None,
+            gone: None,
+        };
+        Self {
+            key,
+            bare: AtomicBool::new(state.layout.bareness == Bareness::Bare),
+            mirror: AtomicBool::new(state.layout.mirror),
+            state: Mutex::new(state),
+            overlay: Mutex::default(),
+            failed: AtomicBool::new(false),
+            created: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bareness(&self) -> Bareness {
+        if self.bare.load(Ordering::Relaxed) { Bareness::Bare } else { Bareness::Worktree }
+    }
+
+    pub(crate) fn is_mirror(&self) -> bool {
+        self.mirror.load(Ordering::Relaxed)
+    }
+
+    /// Takes a new layout over.
+    pub(crate) fn lay_out(&self, state: &mut State, layout: Layout) {
+        self.bare.store(layout.bareness == Bareness::Bare, Ordering::Relaxed);
+        self.mirror.store(layout.mirror, Ordering::Relaxed);
+        state.layout = layout;
+    }
+
+    /// Lays a job's values over what the store holds, until its commit is done.
+    pub(crate) fn overlay(&self, job: &Job) {
+        let mut overlay = self.overlays();
+        for seen in &job.seen {
+            let overlaid =
+                Overlaid { ticket: job.ticket, state: seen.look.after.clone(), peeled: seen.after_peeled };
+            overlay.insert(seen.look.name.clone(), overlaid);
+        }
+    }
+
+    /// Takes values out that the store holds now.
+    pub(crate) fn written(&self, names: &[RefName], ticket: u64) {
+        let mut overlay = self.overlays();
+        for name in names {
+            if overlay.get(name).is_some_and(|overlaid| overlaid.ticket == ticket) {
+                overlay.remove(name);
+            }
+        }
+        if overlay.is_empty() {
+            overlay.shrink_to_fit();
+        }
+    }
+
+    /// The values that are on their way to the store, by name.
+    pub(crate) fn overlays(&self) -> MutexGuard<'_, HashMap<RefName, Overlaid>> {
+        self.overlay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(crate) fn git_dir(&self) -> &Path {
+        &self.layout.git_dir
+    }
+
+    /// Doubts what was seen of a ref. True when it has been doubted long enough to be believed.
+    pub(crate) fn has_doubted(&mut self, name: &RefName, doubt: Duration) -> bool {
+        match self.doubted.get(name) {
+            Some(since) if since.elapsed() >= doubt => {
+                self.doubted.remove(name);
+                true
+            }
+            Some(_) => false,
+            None => {
+                self.doubted.insert(name.clone(), Instant::now());
+                false
+            }
+        }
+    }
+}

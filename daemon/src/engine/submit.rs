@@ -1,0 +1,129 @@
+//! The last step of a pass: events and refs into one commit, and what the log holds to its subscribers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use refwatch_core::describe::{Facts, Rules, describe};
+use refwatch_core::event::Extra;
+use refwatch_core::{Event, EventType, ObjectId, RefName};
+use refwatch_store::{Commit, CommitError, Logged, RefWrite, RepositoryWrite};
+use refwatch_watcher::wake::Whole;
+
+use super::{Engine, Job, RETRY_FIRST, Repository};
+
+impl Engine {
+    /// Commits a job whose facts are known.
+    pub(crate) fn submit(self: &Arc<Self>, repository: &Arc<Repository>, mut job: Job) {
+        let ticket = job.ticket;
+        let since = job.since;
+        let creates = matches!(job.write, Some(RepositoryWrite::Create(_)));
+        let commit = self.commit_of(repository, &mut job);
+        let engine = Arc::clone(self);
+        let owner = Arc::clone(repository);
+        let names: Vec<RefName> = job.seen.into_iter().map(|seen| seen.look.name).collect();
+        let sent = self.store.submit(commit, move |result| match result {
+            Ok(events) => {
+                owner.written(&names, ticket);
+                if creates {
+                    owner.created.store(true, Ordering::Release);
+                }
+                engine.announce(events, since);
+            }
+            Err(error) => engine.commit_failed(&owner, &error),
+        });
+        if sent.is_err() {
+            repository.failed.store(true, Ordering::Release);
+        }
+    }
+
+    fn commit_of(&self, repository: &Repository, job: &mut Job) -> Commit {
+        let mut commit = Commit::new(repository.key, job.observed_at_us);
+        commit.signature = job.signature;
+        commit.repository_write = job.write.take();
+        commit.baseline = job.known;
+        commit.events = std::mem::take(&mut job.first);
+        let facts: Vec<Facts> =
+            std::mem::take(&mut job.facts).into_iter().map(Option::unwrap_or_default).collect();
+        let releases = &self.releases;
+        let is_release = |tag: &[u8]| {
+            std::str::from_utf8(tag).is_ok_and(|tag| crate::releases::is_release(releases, tag))
+        };
+        let rules = Rules {
+            bareness: repository.bareness(),
+            is_release: &is_release,
+            bulk_refs_min: self.settings.classify.bulk_refs_min,
+            mirror: repository.is_mirror(),
+        };
+        let mut at = 0;
+        for draft in std::mem::take(&mut job.drafts) {
+            let steps = draft.steps.len();
+            commit.events.extend(describe(&rules, &draft, &facts[at..at + steps]));
+            at += steps;
+        }
+        for event in &mut commit.events {
+            if event.kind == EventType::RefBroken {
+                let seen = job.seen.iter().find(|seen| event.name.as_ref() == Some(&seen.look.name));
+                let reason = seen.and_then(|seen| seen.broken).map(|broken| broken.to_string());
+                event.extra = Some(Box::new(Extra { reason, ..Extra::default() }));
+            }
+        }
+        commit.refs = job
+            .seen
+            .iter()
+            .map(|seen| RefWrite {
+                name: seen.look.name.clone(),
+                state: seen.look.after.clone(),
+                peeled: peeled_after(seen, &commit.events),
+            })
+            .collect();
+        commit
+    }
+
+    /// Tells subscribers what is durable now. Runs on the store's writer thread, in the order of the log.
+    fn announce(&self, events: Vec<Logged>, since: std::time::Instant) {
+        *self.store_failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        if events.is_empty() {
+            return;
+        }
+        for logged in &events {
+            self.metrics.events.inc(logged.event.kind.as_str());
+        }
+        self.log.publish(events);
+        self.metrics.event_visible.observe(since.elapsed());
+    }
+
+    /// What was concluded is not in the log: all of it is concluded again, from what the log holds.
+    fn commit_failed(&self, repository: &Repository, error: &CommitError) {
+        match error {
+            CommitError::Closed => return,
+            CommitError::Invalid(_) => {
+                // Also follows from the failure of an earlier commit of the same repository.
+                tracing::debug!(repository = repository.key, %error, "a commit was refused");
+            }
+            CommitError::Full | CommitError::Io { .. } | CommitError::Corrupt { .. } => {
+                let mut failing =
+                    self.store_failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if failing.is_none() {
+                    tracing::error!(%error, "the log cannot be written; nothing is lost, trying again");
+                }
+                *failing = Some(error.to_string());
+            }
+        }
+        repository.failed.store(true, Ordering::Release);
+        self.board.post_later(repository.key, Whole::Retry, RETRY_FIRST * 4);
+    }
+}
+
+/// What a ref's tag names now: told by the scan, by the last event that moved it, or as before.
+fn peeled_after(seen: &crate::pass::Seen, events: &[Event]) -> Option<ObjectId> {
+    if seen.after_peeled.is_some() || !seen.look.name.as_bytes().starts_with(b"refs/tags/") {
+        return seen.after_peeled;
+    }
+    let last = events.iter().rev().find(|event| {
+        event.change.is_some() && event.name.as_ref() == Some(&seen.look.name)
+    });
+    match last {
+        Some(event) => event.new_peeled,
+        None => seen.before_peeled,
+    }
+}

@@ -1,0 +1,129 @@
+//! Periodic looks: the sweep over everything, and polling where notifications are not to be had.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use refwatch_store::RepositoryKey;
+use refwatch_watcher::signature;
+use refwatch_watcher::wake::{Wake, Whole};
+
+use super::Engine;
+
+/// How long a sweep waits for what notifications have told to be looked at.
+const CATCH_UP_MAX: Duration = Duration::from_secs(10);
+/// A walk over the roots may take this part of the time between two of them.
+const WALK_SHARE: u32 = 20;
+
+impl Engine {
+    /// Runs the thread that looks at everything: at start, and every few minutes.
+    pub(super) fn scan_and_sweep(self: &Arc<Self>) {
+        let began = Instant::now();
+        self.first_scan();
+        while !self.board.quiesce(Instant::now() + Duration::from_millis(200)) {
+            if !self.pause(Duration::ZERO) {
+                return;
+            }
+        }
+        self.slow.quiesce(Instant::now() + Duration::from_secs(60));
+        if self.store.flush().is_err() {
+            return;
+        }
+        if self.baseline.swap(false, Ordering::AcqRel)
+            && let Err(error) = self.store.finish_baseline()
+        {
+            tracing::error!(%error, "cannot write that the first scan is over");
+        }
+        self.scanned.store(true, Ordering::Release);
+        tracing::info!(
+            repositories = self.repositories().len(),
+            took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "the first scan is over"
+        );
+        while self.pause(self.settings.watch.sweep_interval) {
+            self.sweep();
+        }
+    }
+
+    /// Looks at everything: signatures first, and what differs in full.
+    fn sweep(self: &Arc<Self>) {
+        let began = Instant::now();
+        self.discover_all();
+        let mut differ: Vec<RepositoryKey> = Vec::new();
+        for repository in self.repositories() {
+            if self.differs(repository.key) {
+                differ.push(repository.key);
+            }
+        }
+        if !differ.is_empty() {
+            // What a notification is about to tell is no drift.
+            let deadline = Instant::now() + CATCH_UP_MAX;
+            if let Some(notifier) = &self.notifier {
+                notifier.fence(deadline);
+            }
+            self.board.quiesce(deadline);
+            for key in differ {
+                if self.differs(key) {
+                    self.board.post(key, Wake::Whole(Whole::Sweep));
+                }
+            }
+        }
+        self.metrics.sweeps.inc();
+        self.metrics.sweep_duration.observe(began.elapsed());
+    }
+
+    /// True when the files of a repository do not look as they did when all its refs were last read.
+    fn differs(&self, key: RepositoryKey) -> bool {
+        let Some(repository) = self.repository(key) else { return false };
+        let state = repository.lock();
+        if !state.looked || state.trouble.is_some() {
+            return false;
+        }
+        let now = signature::signature(&state.layout).ok().flatten();
+        now.is_none() || now.map(|now| now.0) != state.signature
+    }
+
+    /// Runs the thread that polls.
+    pub(super) fn poll(self: &Arc<Self>) {
+        let interval = self.settings.watch.poll_interval;
+        let mut walked = Instant::now();
+        let mut walk_took = Duration::ZERO;
+        while self.pause(interval) {
+            self.objects.close_idle();
+            if !self.scanned.load(Ordering::Acquire) {
+                continue;
+            }
+            if self.notifier.is_none() && walked.elapsed() >= interval.max(walk_took * WALK_SHARE) {
+                walked = Instant::now();
+                self.discover_all();
+                walk_took = walked.elapsed();
+            }
+            self.poll_repositories(None);
+        }
+    }
+
+    /// Looks at once at what is polled.
+    pub(super) fn poll_now(self: &Arc<Self>, only: Option<&[RepositoryKey]>) {
+        if self.notifier.is_none() && only.is_none() {
+            self.discover_all();
+        }
+        self.poll_repositories(only);
+    }
+
+    fn poll_repositories(&self, only: Option<&[RepositoryKey]>) {
+        let polled: Vec<RepositoryKey> = {
+            let polled = self.polled.read().unwrap_or_else(PoisonError::into_inner);
+            polled.iter().copied().filter(|key| only.is_none_or(|only| only.contains(key))).collect()
+        };
+        for key in polled {
+            let gone = || self.repository(key).is_some_and(|repository| {
+                let state = repository.lock();
+                signature::signature(&state.layout).is_err()
+            });
+            if self.differs(key) || gone() {
+                self.board.post(key, Wake::Whole(Whole::Poll));
+            }
+        }
+    }
+}

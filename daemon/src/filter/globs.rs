@@ -1,0 +1,47 @@
+//! Globs as the contract describes them, over bytes.
+
+use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
+use refwatch_proto::limits;
+
+use crate::status::Failure;
+
+/// One list of globs, of which any may match; `None` for an empty list.
+#[derive(Clone, Debug)]
+pub(super) struct Globs(GlobSet);
+
+impl Globs {
+    /// Compiles the list in the field of that name.
+    pub(super) fn compile(field: &str, globs: &[String]) -> Result<Option<Self>, Failure> {
+        Failure::bounds(field, globs.len() as u64, 0, u64::from(limits::GLOBS_MAX))?;
+        if globs.is_empty() {
+            return Ok(None);
+        }
+        let mut set = GlobSetBuilder::new();
+        for (index, glob) in globs.iter().enumerate() {
+            let invalid = |detail: String| Failure::Glob {
+                field: format!("{field}[{index}]"),
+                value: glob.clone(),
+                detail,
+            };
+            if glob.is_empty() {
+                return Err(invalid("it is empty, and would match nothing".to_owned()));
+            }
+            if glob.len() > limits::GLOB_BYTES_MAX as usize {
+                return Err(invalid(format!("it is longer than {} bytes", limits::GLOB_BYTES_MAX)));
+            }
+            let compiled = GlobBuilder::new(glob).literal_separator(true).backslash_escape(true).build();
+            set.add(compiled.map_err(|error| invalid(error.kind().to_string()))?);
+        }
+        let set = set.build().map_err(|error| Failure::Glob {
+            field: field.to_owned(),
+            value: error.glob().unwrap_or_default().to_owned(),
+            detail: error.kind().to_string(),
+        })?;
+        Ok(Some(Self(set)))
+    }
+
+    /// True when one of the globs matches all of `bytes`.
+    pub(super) fn match_bytes(&self, bytes: &[u8]) -> bool {
+        self.0.is_match_candidate(&Candidate::from_bytes(bytes))
+    }
+}

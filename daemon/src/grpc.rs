@@ -1,0 +1,234 @@
+//! The gRPC server: addresses, who may come in, health, reflection, and how it stops.
+
+mod gate;
+mod health;
+mod incoming;
+mod listen;
+mod tokens;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use refwatch_ops::Readiness;
+use refwatch_ops::metrics::Metrics;
+use refwatch_proto::server::git_event_service_server::{GitEventServiceServer, SERVICE_NAME};
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::{TcpIncoming, UdsConnectInfo};
+
+use crate::service::GitEvents;
+use crate::settings::GrpcSettings;
+use crate::subscriptions::{Caller, Subscriptions};
+
+use gate::Gate;
+use health::Health;
+use incoming::Patient;
+pub(crate) use listen::BindError;
+use listen::Listeners;
+pub(crate) use tokens::Grant;
+use tokens::TokenFile;
+
+/// Silence after which a connection is asked whether it still lives, and how long it may take to answer.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
+/// What a client may send before it is acknowledged, in bytes: requests are small.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
+/// Calls of one connection at a time, besides as many streams as there may be subscribers.
+const CALLS_MAX: usize = 128;
+/// Longest list of headers, in bytes.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// Largest request: the longest filter takes some 400 KB.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Largest response: what clients take by default. Batches and pages end long before.
+const RESPONSE_BYTES_MAX: usize = 4 << 20;
+/// Silence after which the kernel asks.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
+/// How often files are looked at and gauges are set.
+const CHORES_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A server that holds its addresses, and serves nothing yet.
+pub(crate) struct GrpcServer {
+    listeners: Listeners,
+    /// For TCP; with TLS where that is set.
+    server: Server,
+    tokens: Option<TokenFile>,
+    drain_timeout: Duration,
+    streams_max: u32,
+}
+
+/// The server failed while it ran.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    #[error("the gRPC server cannot take its listener: {0}")]
+    Listener(#[from] io::Error),
+    #[error("the gRPC server failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    #[error("the reflection service cannot be made: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+impl GrpcServer {
+    /// Takes the addresses and reads keys and tokens, so that what is wrong with them is known at once. Port 0 takes
+    /// any free one; an inherited listener (socket activation) stands in for the configured address.
+    ///
+    /// # Errors
+    /// [`BindError`], which names the setting and the remedy. Nothing is held then.
+    pub(crate) fn bind(
+        settings: &GrpcSettings,
+        inherited: Option<std::net::TcpListener>,
+    ) -> Result<Self, BindError> {
+        let tls = settings.tls.as_ref().map(listen::tls).transpose()?;
+        let tokens = settings.token_file.as_deref().map(TokenFile::open).transpose()?;
+        let listeners = Listeners::bind(settings, inherited)?;
+        let streams_max = u32::try_from(settings.subscribers_max + CALLS_MAX).unwrap_or(u32::MAX);
+        let server = match tls {
+            Some(tls) => Server::builder().tls_config(tls).map_err(BindError::tls)?,
+            None => Server::builder(),
+        };
+        Ok(Self { listeners, server, tokens, drain_timeout: settings.drain_timeout, streams_max })
+    }
+
+    /// The TCP address that is served.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.listeners.address
+    }
+
+    /// Serves until `drain` is cancelled; then takes no further connection, lets every stream say goodbye, and
+    /// returns when all connections are closed, or when the time for that is over.
+    ///
+    /// `drain` must be the token that the service's subscriptions were made with.
+    ///
+    /// # Errors
+    /// [`ServeError`] when it cannot begin, or stops by itself.
+    pub(crate) async fn serve(
+        self,
+        service: GitEvents,
+        readiness: Readiness,
+        metrics: Metrics,
+        drain: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let subscriptions = Arc::clone(service.subscriptions());
+        let (health, health_service) = Health::new(readiness).await;
+        let gate = Gate::new(self.tokens.as_ref().map(TokenFile::tokens), metrics.clone());
+        let routes = routes(service)?.add_service(health_service);
+        let mut serving = Serving::new();
+        let (tcp, unix) = self.listeners.listen()?;
+        let server = tuned(self.server, self.streams_max).layer(gate.clone()).add_routes(routes.clone());
+        let incoming = TcpIncoming::from(tcp).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE));
+        let stop = drain.clone().cancelled_owned();
+        serving.spawn(server.serve_with_incoming_shutdown(Patient::new(incoming), stop));
+        let socket = unix.map(|(unix, socket)| {
+            let server = tuned(Server::builder(), self.streams_max).layer(gate).add_routes(routes);
+            let incoming = Patient::new(UnixListenerStream::new(unix));
+            let stop = drain.clone().cancelled_owned();
+            serving.spawn(server.serve_with_incoming_shutdown(incoming, stop));
+            socket
+        });
+        let chores = chores(&health, self.tokens, &subscriptions, &metrics);
+        tokio::select! {
+            biased;
+            () = drain.cancelled() => {}
+            () = chores => {}
+            Some(ended) = serving.join_next() => {
+                ended.map_err(|error| io::Error::other(error.to_string()))??;
+                return Err(io::Error::other("it stopped taking connections").into());
+            }
+        }
+        health.not_serving().await;
+        let closed = close(&mut serving, &subscriptions, &health);
+        if tokio::time::timeout(self.drain_timeout, closed).await.is_err() {
+            tracing::warn!(streams = subscriptions.count(), "some connections did not close in time");
+        }
+        drop(socket);
+        Ok(())
+    }
+}
+
+type Serving = JoinSet<Result<(), tonic::transport::Error>>;
+
+/// Waits until every stream has said goodbye and every connection is closed.
+async fn close(serving: &mut Serving, subscriptions: &Subscriptions, health: &Health) {
+    subscriptions.ended().await;
+    // Whoever watches the health has seen it by now, and would hold its connection for ever.
+    health.end().await;
+    while let Some(ended) = serving.join_next().await {
+        if let Ok(Err(error)) = ended {
+            tracing::warn!(%error, "a gRPC listener did not end well");
+        }
+    }
+}
+
+/// What is to be done now and then, for ever.
+async fn chores(
+    health: &Health,
+    mut tokens: Option<TokenFile>,
+    subscriptions: &Subscriptions,
+    metrics: &Metrics,
+) {
+    let mut tick = tokio::time::interval(CHORES_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let often = async {
+        loop {
+            tick.tick().await;
+            metrics.subscriber_lag_events_max.set(subscriptions.lag_max());
+            if let Some(mut file) = tokens.take() {
+                // A file on a filesystem that hangs must not hold up anything else.
+                let looked = tokio::task::spawn_blocking(move || {
+                    file.look_again();
+                    file
+                });
+                tokens = looked.await.ok();
+            }
+        }
+    };
+    tokio::join!(often, health.follow());
+}
+
+/// The services, but for health.
+fn routes(service: GitEvents) -> Result<Routes, ServeError> {
+    let events = GitEventServiceServer::new(service)
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(RESPONSE_BYTES_MAX);
+    let reflection = || {
+        // Only what is served: the contract also describes the IngestService of a later release.
+        [SERVICE_NAME, health::SERVICE_NAME, "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
+            .into_iter()
+            .fold(tonic_reflection::server::Builder::configure(), |builder, name| builder.with_service_name(name))
+            .register_encoded_file_descriptor_set(refwatch_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(Routes::new(events).add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
+}
+
+fn tuned(server: Server, streams_max: u32) -> Server {
+    server
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(streams_max)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+}
+
+/// Who sent a request.
+pub(crate) fn caller_of<T>(request: &tonic::Request<T>) -> Caller {
+    let unix = request.extensions().get::<UdsConnectInfo>();
+    let peer = match (request.remote_addr(), unix.map(|unix| unix.peer_cred)) {
+        (Some(address), _) => address.to_string(),
+        (None, Some(Some(credentials))) => match credentials.pid() {
+            Some(pid) => format!("unix, uid {}, pid {pid}", credentials.uid()),
+            None => format!("unix, uid {}", credentials.uid()),
+        },
+        (None, Some(None)) => "unix".to_owned(),
+        (None, None) => "unknown".to_owned(),
+    };
+    Caller { peer, grant: request.extensions().get::<Grant>().cloned() }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

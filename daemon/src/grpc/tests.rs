@@ -1,0 +1,12 @@
+//! The server over a real connection, with a real store.
+
+mod auth;
+mod drain;
+pub(crate) mod harness;
+mod listing;
+mod serving;
+mod slow;
+mod snapshots;
+mod statuses;
+mod throughput;
+mod watching;

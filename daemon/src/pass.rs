@@ -1,0 +1,230 @@
+//! One pass: one look at one repository, from a wake to a commit.
+//!
+//! read journal → scan → reconcile → facts → describe → commit → announce
+//!
+//! The first three happen here, under the repository's lock; what they conclude goes to [`crate::engine`]'s `submit`
+//! as a job, in order. A pass never waits for a commit, an object database that is slow, or a subscriber: the values
+//! it concluded are kept as an overlay over the store until their commit is done.
+
+mod named;
+mod whole;
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use refwatch_core::reconcile::reconcile;
+use refwatch_core::{Look, ObjectId, Origin, RefState};
+use refwatch_ops::metrics::PassKind;
+use refwatch_store::ReadError;
+use refwatch_watcher::layout::{self, ProbeError};
+use refwatch_watcher::notify::WatchError;
+use refwatch_watcher::scan::{BrokenReason, Observed, ScanError};
+use refwatch_watcher::wake::{Pending, Whole};
+
+use crate::directory::{Health, Watched};
+use crate::engine::{DOUBT, Engine, Job, Repository, State, Trouble};
+
+/// Jobs of one repository that may wait for an ancestry question.
+const HELD_MAX: usize = 4096;
+
+/// What a pass saw of one ref, with what only the scan knows.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) look: Look,
+    /// What its tag named before.
+    pub(crate) before_peeled: Option<ObjectId>,
+    /// What its tag names now, where the scan tells: `packed-refs` does.
+    pub(crate) after_peeled: Option<ObjectId>,
+    pub(crate) broken: Option<BrokenReason>,
+}
+
+/// Why a pass could not be finished. Nothing was concluded; what was known stands.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PassError {
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    #[error(transparent)]
+    Store(#[from] ReadError),
+}
+
+/// Looks at a repository for all that is pending.
+pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: Pending) {
+    let began = Instant::now();
+    let mut state = repository.lock();
+    if repository.failed.swap(false, Ordering::AcqRel) {
+        engine.start_over(repository, &mut state);
+    }
+    if state.held.len() >= HELD_MAX {
+        // Ancestry is behind; the refs are looked at again when it has caught up.
+        engine.board.post_later(repository.key, Whole::Notified, DOUBT);
+        return;
+    }
+    if pending.unsettled {
+        engine.metrics.settle_timeouts.inc();
+    }
+    let plan = plan(&state, &pending);
+    let result = match plan {
+        Plan::Nothing => return,
+        Plan::Whole { why, .. } => whole::look(engine, repository, &mut state, &pending, why),
+        Plan::Named => named::look(engine, repository, &mut state, &pending),
+    };
+    let kind = plan.kind();
+    engine.metrics.passes.inc(kind);
+    engine.metrics.pass_duration.observe(kind, began.elapsed());
+    match result {
+        Ok(()) => {}
+        Err(error) => engine.in_trouble(repository, &mut state, &error),
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Plan {
+    Nothing,
+    Named,
+    Whole { why: Whole, packed: bool },
+}
+
+impl Plan {
+    fn kind(self) -> PassKind {
+        match self {
+            Plan::Nothing | Plan::Named => PassKind::Ref,
+            Plan::Whole { packed: true, .. } => PassKind::Packed,
+            Plan::Whole { why: Whole::Poll, .. } => PassKind::Poll,
+            Plan::Whole { why: Whole::Sweep, .. } => PassKind::Sweep,
+            Plan::Whole { why: Whole::Startup, .. } => PassKind::Startup,
+            Plan::Whole { why: Whole::Notified | Whole::Overflow | Whole::Retry, .. } => PassKind::Full,
+        }
+    }
+}
+
+fn plan(state: &State, pending: &Pending) -> Plan {
+    let notified = pending.packed || pending.config || pending.structure;
+    let of_worktrees = pending.directories.iter().any(|directory| directory.starts_with(b"worktrees"));
+    if !state.looked {
+        Plan::Whole { why: pending.whole.unwrap_or(Whole::Notified), packed: false }
+    } else if let Some(why) = pending.whole {
+        Plan::Whole { why, packed: false }
+    } else if notified || of_worktrees || state.trouble.is_some() {
+        Plan::Whole { why: Whole::Notified, packed: pending.packed && !pending.config && !pending.structure }
+    } else if pending.is_empty() {
+        Plan::Nothing
+    } else {
+        Plan::Named
+    }
+}
+
+/// The state that a ref is in, as far as its own file tells.
+fn state_of(observed: Option<Observed>) -> (Option<RefState>, Option<BrokenReason>) {
+    match observed {
+        None => (None, None),
+        Some(Observed::Good(target)) => (Some(RefState::Good(target)), None),
+        Some(Observed::Broken(reason)) => (Some(RefState::Broken { last_good: None }), Some(reason)),
+    }
+}
+
+impl Engine {
+    /// Forgets what was concluded since the store's last word, because a commit failed.
+    fn start_over(&self, repository: &Repository, state: &mut State) {
+        // What is on its way is answered before anything else is concluded; it is refused, or it follows from the
+        // store's state.
+        if self.store.flush().is_err() {
+            return;
+        }
+        repository.failed.store(false, Ordering::Release);
+        repository.overlays().clear();
+        state.looked = false;
+        state.signature = None;
+        if !repository.created.load(Ordering::Acquire) {
+            state.create = state.creation.as_deref().cloned();
+        }
+    }
+
+    /// Derives what happened from what was seen, and hands it on to be described and committed.
+    pub(crate) fn conclude(
+        self: &Arc<Self>,
+        repository: &Arc<Repository>,
+        state: &mut State,
+        origin: Origin,
+        seen: Vec<Seen>,
+        mut job: Job,
+    ) {
+        let looks: Vec<Look> = seen.iter().map(|seen| seen.look.clone()).collect();
+        let reconciled = reconcile(origin, &looks, &[], &[]);
+        for anomaly in &reconciled.anomalies {
+            self.metrics.anomalies.inc(anomaly.kind.as_str());
+        }
+        if !reconciled.drafts.is_empty() {
+            state.signature = None;
+        }
+        job.take(reconciled.drafts, seen);
+        self.hand_on(repository, state, job);
+    }
+
+    /// Keeps what is known of a repository that cannot be looked at, and looks again later.
+    pub(crate) fn in_trouble(&self, repository: &Repository, state: &mut State, error: &PassError) {
+        let delay = Trouble::again(&mut state.trouble);
+        let health = match error {
+            PassError::Scan(ScanError::InFlux { .. }) | PassError::Probe(ProbeError::InFlux { .. }) => {
+                Health::InFlux(error.to_string())
+            }
+            PassError::Scan(ScanError::Raced { .. }) => {
+                self.metrics.scan_retries.inc();
+                Health::InFlux(error.to_string())
+            }
+            PassError::Scan(_) | PassError::Probe(_) | PassError::Store(_) => {
+                self.problems.report(state.git_dir(), error.to_string());
+                Health::Unreadable(error.to_string())
+            }
+        };
+        self.directory.update(repository.key, |entry| entry.health = health);
+        self.board.post_later(repository.key, Whole::Retry, delay);
+    }
+
+    /// Watches one directory of a repository; what cannot be watched makes the repository a polled one.
+    pub(crate) fn watch(&self, state: &mut State, directory: &Path) {
+        let Some(notifier) = &self.notifier else {
+            state.polled = true;
+            return;
+        };
+        match notifier.watch(&state.layout.git_dir.join(directory)) {
+            Ok(()) | Err(WatchError::Gone { .. }) => {}
+            Err(error @ (WatchError::Limit { .. } | WatchError::Other { .. })) => {
+                if !state.polled {
+                    self.metrics.watch_limit_reached.inc();
+                    self.problems.report(&state.layout.git_dir, error.to_string());
+                }
+                state.polled = true;
+            }
+        }
+    }
+
+    /// Looks whether a repository is still what it was; tells what it is now.
+    pub(crate) fn probe(&self, repository: &Repository, state: &mut State) -> Result<(), ProbeError> {
+        let layout = layout::probe(state.git_dir())?;
+        repository.lay_out(state, layout);
+        Ok(())
+    }
+
+    /// Says that a repository is well, and how it is watched.
+    pub(crate) fn is_well(&self, repository: &Repository, state: &mut State) {
+        if state.trouble.take().is_some() {
+            self.problems.resolve(state.git_dir());
+        }
+        let watched = if state.polled { Watched::Poll } else { Watched::Notify };
+        {
+            let mut polled = self.polled.write().unwrap_or_else(PoisonError::into_inner);
+            if state.polled { polled.insert(repository.key) } else { polled.remove(&repository.key) };
+        }
+        let now = crate::engine::now_us();
+        self.directory.update(repository.key, |entry| {
+            entry.health = Health::Ready;
+            entry.watched = watched;
+            entry.last_observed_us = now;
+            entry.bareness = state.layout.bareness;
+        });
+    }
+}

@@ -1,0 +1,243 @@
+//! A look at every ref of a repository.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use refwatch_core::{Look, ObjectId, Origin, RefName, RefState};
+use refwatch_store::ReadError;
+use refwatch_watcher::layout;
+use refwatch_watcher::scan::{self, Scan};
+use refwatch_watcher::wake::{Pending, Whole};
+
+use super::{PassError, Seen, state_of};
+use crate::engine::{DOUBT, Engine, Job, Overlaid, Repository, State};
+
+/// How long a whole look that saw locks waits before it looks again.
+const SETTLE_STEP: Duration = Duration::from_millis(10);
+
+/// Looks at everything.
+pub(super) fn look(
+    engine: &Arc<Engine>,
+    repository: &Arc<Repository>,
+    state: &mut State,
+    pending: &Pending,
+    why: Whole,
+) -> Result<(), PassError> {
+    if engine.is_gone(repository, state) {
+        return Ok(());
+    }
+    engine.probe(repository, state)?;
+    let mut job = Job::new(state, pending.since);
+    let scan = scan(engine, state)?;
+    let first = !state.looked;
+    let mut seen = compare(engine, repository, state, &scan)?;
+    if !first && !seen.is_empty() {
+        if is_settling(engine, repository, state, &scan, pending, why) || doubt(engine, repository, state, &seen, pending, why) {
+            return Ok(());
+        }
+        state.doubted_whole = None;
+    }
+    if seen.iter().any(|seen| seen.look.after.is_none()) {
+        layout::probe(state.git_dir())?;
+    }
+    for skipped in &scan.skipped {
+        engine.metrics.anomalies.inc("skipped_file");
+        engine.problems.report(&state.git_dir().join(&skipped.path), skipped.reason.to_string());
+    }
+    state.looked = true;
+    state.settling = None;
+    let origin = match why {
+        Whole::Startup => Origin::Startup,
+        Whole::Sweep | Whole::Poll => Origin::Sweep,
+        Whole::Notified | Whole::Overflow | Whole::Retry => Origin::Notify,
+    };
+    if why == Whole::Sweep && !seen.is_empty() {
+        engine.metrics.drift.add(seen.len() as u64);
+        tracing::warn!(
+            path = %state.git_dir().display(),
+            refs = seen.len(),
+            "the sweep found changes that no notification told of"
+        );
+    }
+    if state.create.is_some() {
+        job.discover(state, origin);
+        if state.baseline {
+            job.take_as_known(std::mem::take(&mut seen));
+        }
+    }
+    engine.is_well(repository, state);
+    let signature = scan.signature.map(|signature| signature.0);
+    if seen.is_empty() {
+        job.sign(signature, state.signature);
+    }
+    let quiet = seen.is_empty();
+    engine.conclude(repository, state, origin, seen, job);
+    if quiet {
+        state.signature = signature;
+    }
+    if first {
+        engine.looked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+fn scan(engine: &Engine, state: &mut State) -> Result<Scan, PassError> {
+    let layout = state.layout.clone();
+    state.polled = engine.notifier.is_none();
+    let mut directories: Vec<PathBuf> = Vec::new();
+    let scan = scan::full(&layout, &mut |directory| {
+        engine.watch(state, directory);
+        directories.push(directory.to_owned());
+    })?;
+    engine.metrics.refs_read.add(scan.refs.len() as u64);
+    Ok(scan)
+}
+
+/// Compares what was read with what is known, in one walk over both.
+fn compare(
+    engine: &Engine,
+    repository: &Repository,
+    state: &State,
+    scan: &Scan,
+) -> Result<Vec<Seen>, ReadError> {
+    let mut walk = Walk { scan, next_ref: 0, next_peeled: 0, seen: Vec::new() };
+    if state.create.is_none() {
+        // Overlay first, store second: what the writer takes out in between is in the store by then.
+        let mut overlay: Vec<(RefName, Overlaid)> =
+            repository.overlays().iter().map(|(name, overlaid)| (name.clone(), overlaid.clone())).collect();
+        overlay.sort_by(|left, right| left.0.cmp(&right.0));
+        let mut overlay = overlay.into_iter().peekable();
+        engine.store.read()?.for_each_ref(repository.key, |name, known, peeled| {
+            while let Some((new, overlaid)) = overlay.next_if(|(over, _)| *over < name) {
+                walk.meet_overlaid(new, overlaid);
+            }
+            match overlay.next_if(|(over, _)| *over == name) {
+                Some((_, overlaid)) => walk.meet_overlaid(name, overlaid),
+                None => walk.meet(name, known, peeled),
+            }
+            ControlFlow::Continue(())
+        })?;
+        for (name, overlaid) in overlay {
+            walk.meet_overlaid(name, overlaid);
+        }
+    }
+    walk.pass_by(None);
+    Ok(walk.seen)
+}
+
+struct Walk<'scan> {
+    scan: &'scan Scan,
+    next_ref: usize,
+    next_peeled: usize,
+    seen: Vec<Seen>,
+}
+
+impl Walk<'_> {
+    /// A ref whose value is on its way to the store.
+    fn meet_overlaid(&mut self, name: RefName, overlaid: Overlaid) {
+        if let Some(state) = overlaid.state {
+            self.meet(name, state, overlaid.peeled);
+        }
+    }
+
+    /// A ref that is known.
+    fn meet(&mut self, name: RefName, known: RefState, peeled: Option<ObjectId>) {
+        self.pass_by(Some(&name));
+        let observed = match self.scan.refs.get(self.next_ref) {
+            Some((found, observed)) if *found == name => {
+                self.next_ref += 1;
+                Some(observed.clone())
+            }
+            Some(_) | None => None,
+        };
+        let after_peeled = observed.as_ref().and_then(|_| self.peeled(self.next_ref - 1));
+        let (after, broken) = state_of(observed);
+        let look = Look::new(name, Some(known), after, true);
+        if look.before != look.after {
+            self.seen.push(Seen { look, before_peeled: peeled, after_peeled, broken });
+        }
+    }
+
+    /// Refs that are not known, up to a name.
+    fn pass_by(&mut self, until: Option<&RefName>) {
+        while let Some((name, observed)) = self.scan.refs.get(self.next_ref) {
+            if until.is_some_and(|until| name >= until) {
+                return;
+            }
+            let after_peeled = self.peeled(self.next_ref);
+            let (after, broken) = state_of(Some(observed.clone()));
+            let look = Look::new(name.clone(), None, after, true);
+            self.seen.push(Seen { look, before_peeled: None, after_peeled, broken });
+            self.next_ref += 1;
+        }
+    }
+
+    fn peeled(&mut self, index: usize) -> Option<ObjectId> {
+        while let Some((at, oid)) = self.scan.peeled.get(self.next_peeled) {
+            if *at == index {
+                return Some(*oid);
+            }
+            if *at > index {
+                return None;
+            }
+            self.next_peeled += 1;
+        }
+        None
+    }
+}
+
+/// True when locks tell that a transaction is under way; the look is put off then, for a bounded time.
+///
+/// Where notifications tell of locks the board waits for them; this serves polling and overflow.
+fn is_settling(
+    engine: &Engine,
+    repository: &Repository,
+    state: &mut State,
+    scan: &Scan,
+    pending: &Pending,
+    why: Whole,
+) -> bool {
+    let blind = state.polled || matches!(why, Whole::Overflow | Whole::Startup | Whole::Sweep | Whole::Retry);
+    if scan.locks.is_empty() || pending.unsettled || !blind {
+        return false;
+    }
+    let now = Instant::now();
+    let since = *state.settling.get_or_insert(now);
+    if now.duration_since(since) >= engine.settings.watch.settle_max {
+        // Locks of a crash: kept in mind until a look sees none, so that they cost this wait once.
+        return false;
+    }
+    engine.metrics.settle_waits.inc();
+    engine.board.put_back_whole(repository.key, why, SETTLE_STEP);
+    true
+}
+
+/// True when deletions were seen that nothing announced; the look is repeated after a while, before they are believed.
+fn doubt(
+    engine: &Engine,
+    repository: &Repository,
+    state: &mut State,
+    seen: &[Seen],
+    pending: &Pending,
+    why: Whole,
+) -> bool {
+    let packed_replaced = pending.packed && state.git_dir().join("packed-refs").exists();
+    let reftable = state.layout.storage == refwatch_watcher::layout::RefStorage::Reftable;
+    let doubtful = |seen: &Seen| match (&seen.look.before, &seen.look.after) {
+        (Some(_), None) => !packed_replaced && !reftable,
+        (before, Some(RefState::Broken { .. })) => !before.as_ref().is_some_and(RefState::is_broken),
+        (None | Some(_), _) => false,
+    };
+    if !seen.iter().any(doubtful) {
+        return false;
+    }
+    let now = Instant::now();
+    let since = *state.doubted_whole.get_or_insert(now);
+    if now.duration_since(since) >= DOUBT {
+        return false;
+    }
+    engine.board.put_back_whole(repository.key, why, DOUBT + Duration::from_millis(5));
+    true
+}

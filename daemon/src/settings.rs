@@ -1,0 +1,168 @@
+//! Everything that can be set, with its default. `config.rs` fills it in.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All settings of the daemon.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// `roots`: folders below which repositories are served.
+    pub(crate) roots: Vec<PathBuf>,
+    /// `baseline`: what a fresh database makes of what it finds at its first start.
+    pub(crate) baseline: Baseline,
+    pub(crate) store: StoreSettings,
+    pub(crate) watch: WatchSettings,
+    pub(crate) ancestry: AncestrySettings,
+    pub(crate) classify: ClassifySettings,
+    pub(crate) grpc: GrpcSettings,
+    pub(crate) http: HttpSettings,
+}
+
+/// What a fresh database makes of the refs that it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Baseline {
+    /// They are known: no events but one `REPOSITORY_DISCOVERED` each.
+    Known,
+    /// They are created.
+    Emit,
+}
+
+/// `[store]`
+#[derive(Clone, Debug)]
+pub(crate) struct StoreSettings {
+    /// `store.path`
+    pub(crate) path: PathBuf,
+    /// `store.synchronous`: `full` (an event survives a power cut) or `normal` (it survives a crash of refwatch).
+    pub(crate) durable: bool,
+    /// `store.retention_age_s`: 0 keeps events whatever their age.
+    pub(crate) retention_age: Option<Duration>,
+    /// `store.retention_events_max`: 0 for no limit.
+    pub(crate) retention_events_max: Option<u64>,
+    /// `store.retention_bytes_max`: 0 for no limit.
+    pub(crate) retention_bytes_max: Option<u64>,
+    /// `store.on_corrupt`: `refuse` or `set-aside`.
+    pub(crate) set_aside_corrupt: bool,
+}
+
+/// How repositories are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WatchMode {
+    /// By notifications where they work, else by polling.
+    Auto,
+    /// By polling only.
+    Poll,
+}
+
+/// `[watch]`
+#[derive(Clone, Debug)]
+pub(crate) struct WatchSettings {
+    /// `watch.mode`: `auto` or `poll`.
+    pub(crate) mode: WatchMode,
+    /// `watch.poll_interval_ms`: 10 to 3,600,000.
+    pub(crate) poll_interval: Duration,
+    /// `watch.sweep_interval_s`: 1 to 86,400.
+    pub(crate) sweep_interval: Duration,
+    /// `watch.settle_ms_max`: how long the locks of a transaction are waited for. 0 to 60,000.
+    pub(crate) settle_max: Duration,
+    /// `watch.depth_max`: how deep below a root repositories are looked for. 1 to 64.
+    pub(crate) depth_max: usize,
+    /// `watch.workers`: passes at the same time. 1 to 64.
+    pub(crate) workers: usize,
+}
+
+/// `[ancestry]`
+#[derive(Clone, Debug)]
+pub(crate) struct AncestrySettings {
+    /// `ancestry.commits_max`: commits walked for one update before the answer is UNKNOWN.
+    pub(crate) commits_max: u32,
+    /// `ancestry.time_ms_max`: time spent on one update before the answer is UNKNOWN.
+    pub(crate) time_max: Duration,
+}
+
+/// `[classify]`
+#[derive(Clone, Debug)]
+pub(crate) struct ClassifySettings {
+    /// `classify.release_patterns`: globs of tag names; empty for semantic versions with an optional `v`.
+    pub(crate) release_patterns: Vec<String>,
+    /// `classify.bulk_refs_min`: refs of one transaction from which on a `MIRROR_SYNCED` closes it.
+    pub(crate) bulk_refs_min: u32,
+}
+
+/// `[grpc]`
+#[derive(Clone, Debug)]
+pub(crate) struct GrpcSettings {
+    /// `grpc.address`
+    pub(crate) address: SocketAddr,
+    /// `grpc.socket`: path of a Unix socket to serve as well.
+    pub(crate) socket: Option<PathBuf>,
+    /// `grpc.tls_certificate` and `grpc.tls_key`: PEM files.
+    pub(crate) tls: Option<TlsSettings>,
+    /// `grpc.token_file`: one bearer token a line.
+    pub(crate) token_file: Option<PathBuf>,
+    /// `grpc.allow_plaintext`: serve without TLS on an address that is not loopback.
+    pub(crate) allow_plaintext: bool,
+    /// `grpc.subscribers_max`
+    pub(crate) subscribers_max: usize,
+    /// `grpc.progress_interval_ms`: the default of requests that name none.
+    pub(crate) progress_interval: Duration,
+    /// `grpc.stall_timeout_s`: how long a subscriber may take no message before its stream is ended.
+    pub(crate) stall_timeout: Duration,
+    /// `grpc.drain_timeout_s`: how long streams may take to end at shutdown.
+    pub(crate) drain_timeout: Duration,
+}
+
+/// PEM files for TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsSettings {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+    /// `grpc.tls_client_ca`: clients must show a certificate of this authority.
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug)]
+pub(crate) struct HttpSettings {
+    /// `http.address`: `None` when it is set to `off`.
+    pub(crate) address: Option<SocketAddr>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            roots: Vec::new(),
+            baseline: Baseline::Known,
+            store: StoreSettings {
+                path: PathBuf::new(),
+                durable: true,
+                retention_age: Some(Duration::from_secs(30 * 24 * 3600)),
+                retention_events_max: Some(10_000_000),
+                retention_bytes_max: Some(4 << 30),
+                set_aside_corrupt: false,
+            },
+            watch: WatchSettings {
+                mode: WatchMode::Auto,
+                poll_interval: Duration::from_secs(1),
+                sweep_interval: Duration::from_secs(300),
+                settle_max: Duration::from_secs(2),
+                depth_max: 8,
+                workers: 4,
+            },
+            ancestry: AncestrySettings { commits_max: 1_000_000, time_max: Duration::from_secs(2) },
+            classify: ClassifySettings { release_patterns: Vec::new(), bulk_refs_min: 100 },
+            grpc: GrpcSettings {
+                address: SocketAddr::from(([127, 0, 0, 1], 50052)),
+                socket: None,
+                tls: None,
+                token_file: None,
+                allow_plaintext: false,
+                subscribers_max: 1000,
+                progress_interval: Duration::from_secs(10),
+                stall_timeout: Duration::from_secs(60),
+                drain_timeout: Duration::from_secs(5),
+            },
+            http: HttpSettings { address: Some(SocketAddr::from(([127, 0, 0, 1], 5002))) },
+        }
+    }
+}

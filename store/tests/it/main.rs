@@ -1,0 +1,10 @@
+//! The store's guarantees, on real SQLite.
+#![expect(clippy::unwrap_used, reason = "what the tests share is outside of them")]
+
+mod commits;
+mod epoch;
+mod model;
+mod opening;
+mod retention;
+mod support;
+mod survives;

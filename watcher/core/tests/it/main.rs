@@ -1,0 +1,11 @@
+//! The laws of the core, told as text cases, properties, exhaustive histories and a simulation.
+
+mod apply;
+mod cases;
+mod classify;
+mod fake_git;
+mod given;
+mod histories;
+mod laws;
+mod links;
+mod simulation;

@@ -1,0 +1,353 @@
+//! Filesystem notifications: the only file that names the `notify` crate.
+//!
+//! Turns "this path changed" into a [`Wake`] of a repository, and keeps the watches. Directories are watched one by
+//! one, never recursively: a recursive watch of a git directory would watch `objects/`.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RemoveKind, RenameMode};
+use notify::{ErrorKind, Event, EventKind, RecursiveMode, Watcher as _};
+
+use crate::wake::{Board, RepositoryKey, Wake, Whole};
+
+/// Notification instances: adding a watch is a round trip to an instance's thread, so a few of them start faster.
+const SHARDS: usize = 2;
+
+/// Why a directory is not watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The system's limit of watches is reached.
+    #[error("no watches left for {path}: raise fs.inotify.max_user_watches; it is polled meanwhile")]
+    Limit {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The directory is gone.
+    #[error("{path} is gone")]
+    Gone {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Anything else.
+    #[error("cannot watch {path}: {message}")]
+    Other {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        message: String,
+    },
+}
+
+/// Notifications cannot be had at all.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start filesystem notifications: {message}")]
+pub struct StartError {
+    message: String,
+}
+
+/// Counts kept by the watcher, for metrics.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Times the queue overflowed.
+    pub overflows: AtomicU64,
+    /// Watches refused for want of budget.
+    pub refused: AtomicU64,
+    /// Notifications that named nothing of interest.
+    pub ignored: AtomicU64,
+    /// Errors that the notification thread reported.
+    pub errors: AtomicU64,
+}
+
+/// Watches directories of repositories and roots, and posts wakes.
+pub struct Notifier {
+    shards: Vec<Mutex<notify::RecommendedWatcher>>,
+    shared: Arc<Shared>,
+    fence_dir: tempfile::TempDir,
+    fence_next: AtomicU64,
+}
+
+struct Shared {
+    board: Arc<Board>,
+    /// Git directories by path.
+    repositories: RwLock<HashMap<Box<[u8]>, RepositoryKey>>,
+    counts: Counts,
+    failed: AtomicBool,
+    fence_path: PathBuf,
+    fence: Mutex<Vec<u64>>,
+    fence_passed: Condvar,
+}
+
+impl Notifier {
+    /// Starts the notification threads. `scratch` is a directory of refwatch's own, in which a file is made and
+    /// removed for each [`Notifier::fence`].
+    ///
+    /// # Errors
+    /// [`StartError`] when the system gives no notification instance, or `scratch` cannot be written.
+    pub fn start(board: Arc<Board>, scratch: &Path) -> Result<Self, StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError { message: error.to_string() };
+        let fence_dir = tempfile::Builder::new()
+            .prefix("refwatch-fence-")
+            .tempdir_in(scratch)
+            .map_err(|error| failed(&error))?;
+        let fence_path = fence_dir.path().canonicalize().map_err(|error| failed(&error))?;
+        let shared = Arc::new(Shared {
+            board,
+            repositories: RwLock::default(),
+            counts: Counts::default(),
+            failed: AtomicBool::new(false),
+            fence_path,
+            fence: Mutex::new(vec![0; SHARDS]),
+            fence_passed: Condvar::new(),
+        });
+        let mut shards = Vec::with_capacity(SHARDS);
+        for index in 0..SHARDS {
+            let handler = { let shared = Arc::clone(&shared); move |event| shared.handle(index, event) };
+            let config = notify::Config::default().with_follow_symlinks(false);
+            let mut watcher = notify::RecommendedWatcher::new(handler, config).map_err(|error| failed(&error))?;
+            watcher
+                .watch(&shared.fence_path, RecursiveMode::NonRecursive)
+                .map_err(|error| failed(&error))?;
+            shards.push(Mutex::new(watcher));
+        }
+        Ok(Self { shards, shared, fence_dir, fence_next: AtomicU64::new(1) })
+    }
+
+    /// Says which repository a git directory is. Notifications below it are its wakes from now on.
+    pub fn register(&self, git_dir: &Path, key: RepositoryKey) {
+        let mut map = self.shared.repositories.write().unwrap_or_else(PoisonError::into_inner);
+        map.insert(git_dir.as_os_str().as_bytes().into(), key);
+    }
+
+    /// Ends [`Notifier::register`], unless the path belongs to another repository by now.
+    pub fn unregister(&self, git_dir: &Path, key: RepositoryKey) {
+        let mut map = self.shared.repositories.write().unwrap_or_else(PoisonError::into_inner);
+        let path = git_dir.as_os_str().as_bytes();
+        if map.get(path) == Some(&key) {
+            map.remove(path);
+        }
+    }
+
+    /// Watches one directory, not what is below it. Watching it again is harmless, and needed when it was removed
+    /// and made anew: a watch belongs to the directory, not to its path.
+    ///
+    /// # Errors
+    /// [`WatchError`]; nothing is watched then.
+    pub fn watch(&self, directory: &Path) -> Result<(), WatchError> {
+        let result = self
+            .shard_of(directory)
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .watch(directory, RecursiveMode::NonRecursive);
+        let path = || directory.to_owned();
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(match error.kind {
+                ErrorKind::MaxFilesWatch => {
+                    self.shared.counts.refused.fetch_add(1, Ordering::Relaxed);
+                    WatchError::Limit { path: path() }
+                }
+                ErrorKind::PathNotFound => WatchError::Gone { path: path() },
+                ErrorKind::Io(ref io) if io.kind() == std::io::ErrorKind::NotFound => {
+                    WatchError::Gone { path: path() }
+                }
+                ErrorKind::Io(_)
+                | ErrorKind::Generic(_)
+                | ErrorKind::WatchNotFound
+                | ErrorKind::InvalidConfig(_) => {
+                    WatchError::Other { path: path(), message: error.to_string() }
+                }
+            }),
+        }
+    }
+
+    /// Waits until every notification that the kernel had queued before the call has been posted to the board, or
+    /// until `deadline`. Returns whether that was so.
+    ///
+    /// A file made in a watched directory of our own is the mark: notifications of one instance come in order.
+    pub fn fence(&self, deadline: Instant) -> bool {
+        let number = self.fence_next.fetch_add(1, Ordering::SeqCst);
+        let path = self.shared.fence_path.join(number.to_string());
+        if std::fs::File::create(&path).is_err() {
+            return false;
+        }
+        let mut seen = self.shared.fence.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut passed = false;
+        loop {
+            if seen.iter().all(|shard| *shard >= number) {
+                passed = true;
+                break;
+            }
+            let wait = deadline.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                break;
+            }
+            seen = self
+                .shared
+                .fence_passed
+                .wait_timeout(seen, wait.min(Duration::from_secs(1)))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        drop(seen);
+        // The directory is removed whole at the end; a file left behind now does no harm.
+        std::fs::remove_file(&path).ok();
+        passed
+    }
+
+    /// The counts.
+    pub fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    /// False once the notification thread reported an error that it cannot come back from.
+    pub fn is_well(&self) -> bool {
+        !self.shared.failed.load(Ordering::Relaxed) && self.fence_dir.path().exists()
+    }
+
+    fn shard_of(&self, directory: &Path) -> &Mutex<notify::RecommendedWatcher> {
+        // All directories of one repository go to one instance where it matters: their notifications keep their
+        // order. The first two path components below a root are shared by many, so the whole path up to the git
+        // directory decides.
+        let map = self.shared.repositories.read().unwrap_or_else(PoisonError::into_inner);
+        let bytes = directory.as_os_str().as_bytes();
+        let key = find(&map, bytes).map_or(0, |(key, _)| key);
+        let shards = i64::try_from(self.shards.len()).expect("a few shards");
+        &self.shards[usize::try_from(key.rem_euclid(shards)).expect("below the number of shards")]
+    }
+}
+
+/// Finds the registered git directory that a path is, or is below, and the rest of the path.
+fn find<'a>(map: &HashMap<Box<[u8]>, RepositoryKey>, path: &'a [u8]) -> Option<(RepositoryKey, &'a [u8])> {
+    let mut end = path.len();
+    loop {
+        if let Some(key) = map.get(&path[..end]) {
+            return Some((*key, path.get(end + 1..).unwrap_or_default()));
+        }
+        end = path[..end].iter().rposition(|byte| *byte == b'/')?;
+    }
+}
+
+/// What a notification says of its path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Happened {
+    /// Came into being: made, linked or renamed here.
+    Came,
+    /// Was written in place and closed.
+    Written,
+    /// Was removed.
+    Went,
+    /// Was renamed away.
+    Left,
+}
+
+impl Shared {
+    fn handle(&self, shard: usize, event: notify::Result<Event>) {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                self.counts.errors.fetch_add(1, Ordering::Relaxed);
+                if !matches!(error.kind, ErrorKind::MaxFilesWatch) {
+                    self.failed.store(true, Ordering::Relaxed);
+                }
+                self.board.post_overflow();
+                return;
+            }
+        };
+        if event.need_rescan() {
+            self.counts.overflows.fetch_add(1, Ordering::Relaxed);
+            self.board.post_overflow();
+            return;
+        }
+        let Some(path) = event.paths.first() else { return };
+        tracing::trace!(?event, "notification");
+        let directory = matches!(
+            event.kind,
+            EventKind::Create(CreateKind::Folder) | EventKind::Remove(RemoveKind::Folder)
+        );
+        match event.kind {
+            EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
+                self.route(shard, path, Happened::Came, directory);
+            }
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
+                self.route(shard, path, Happened::Written, false);
+            }
+            EventKind::Remove(_) => self.route(shard, path, Happened::Went, directory),
+            EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+                self.route(shard, path, Happened::Left, false);
+            }
+            EventKind::Any | EventKind::Access(_) | EventKind::Modify(_) | EventKind::Other => {}
+        }
+    }
+
+    fn route(&self, shard: usize, path: &Path, happened: Happened, directory: bool) {
+        if path.parent() == Some(&self.fence_path) {
+            if happened == Happened::Came {
+                self.pass_fence(shard, path.file_name());
+            }
+            return;
+        }
+        let bytes = path.as_os_str().as_bytes();
+        let map = self.repositories.read().unwrap_or_else(PoisonError::into_inner);
+        let found = find(&map, bytes);
+        drop(map);
+        match found {
+            Some((key, relative)) => match wake_of(relative, happened, directory) {
+                Some(wake) => self.board.post(key, wake),
+                None => {
+                    self.counts.ignored.fetch_add(1, Ordering::Relaxed);
+                }
+            },
+            None if happened != Happened::Written => self.board.post_root(bytes),
+            None => {}
+        }
+    }
+
+    fn pass_fence(&self, shard: usize, name: Option<&OsStr>) {
+        let number = name.and_then(OsStr::to_str).and_then(|name| name.parse::<u64>().ok());
+        if let Some(number) = number {
+            let mut seen = self.fence.lock().unwrap_or_else(PoisonError::into_inner);
+            seen[shard] = seen[shard].max(number);
+            self.fence_passed.notify_all();
+        }
+    }
+}
+
+/// Says what a path inside a git directory means, if anything.
+fn wake_of(relative: &[u8], happened: Happened, directory: bool) -> Option<Wake<'_>> {
+    let local = match relative.strip_prefix(b"worktrees/") {
+        Some(rest) => match rest.iter().position(|byte| *byte == b'/') {
+            Some(slash) => &rest[slash + 1..],
+            None => return Some(Wake::Directory(relative)),
+        },
+        None => relative,
+    };
+    let of_a_ref = local == b"HEAD" || local == b"HEAD.lock" || local.starts_with(b"refs/");
+    if of_a_ref && directory {
+        return Some(Wake::Directory(relative));
+    }
+    if of_a_ref {
+        return match (relative.strip_suffix(b".lock"), happened) {
+            (None, Happened::Came) => Some(Wake::Placed(relative)),
+            (None, Happened::Written | Happened::Went | Happened::Left) => Some(Wake::Touched(relative)),
+            (Some(path), Happened::Came) => Some(Wake::Locked(path)),
+            (Some(path), Happened::Went) => Some(Wake::Unlocked(path)),
+            // A lock that is renamed becomes its ref: that is told next.
+            (Some(_), Happened::Written | Happened::Left) => None,
+        };
+    }
+    match local {
+        b"refs" if relative != local => Some(Wake::Directory(relative)),
+        b"" | b"refs" | b"objects" | b"reftable" => Some(Wake::Structure),
+        b"packed-refs" => Some(Wake::Packed),
+        b"config" => Some(Wake::Config),
+        b"worktrees" => Some(Wake::Directory(relative)),
+        b"reftable/tables.list" if happened == Happened::Came => Some(Wake::Whole(Whole::Notified)),
+        _ => None,
+    }
+}

@@ -1,0 +1,269 @@
+//! Reads all refs of the files backend, or one: loose ones first, then `packed-refs`.
+//!
+//! The order is what makes it safe against `git pack-refs`, which writes `packed-refs` first and removes the loose
+//! files after: a ref that is there all the time is found in one of the two, whatever happens in between. That
+//! `packed-refs` stayed the same file is checked as well, so that refs which changed together are seen together.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use refwatch_core::RefName;
+use rustix::io::Errno;
+
+use super::loose::{self, LOOSE_BYTES_MAX, Loose};
+use super::packed::search::{self, SearchError};
+use super::packed::{self, Bad, PACKED_BYTES_MAX};
+use super::walk::{self, GitDir, Met, Sink};
+use super::{BrokenReason, Lock, Observed, Scan, ScanError, SkipReason, Skips};
+use crate::dir::{self, Links, Stamp};
+use crate::layout::Layout;
+use crate::signature::Sum;
+
+/// Times that all refs are read again because `packed-refs` was replaced meanwhile.
+pub const SCAN_TRIES_MAX: usize = 4;
+
+/// Times that one ref is looked up again because `packed-refs` was replaced meanwhile.
+pub const LOOKUP_TRIES_MAX: usize = 16;
+
+const PACKED: &[u8] = b"packed-refs";
+
+/// Reads every ref.
+pub(crate) fn full(layout: &Layout, before_read: &mut dyn FnMut(&Path)) -> Result<Scan, ScanError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let git = GitDir::open(layout)?;
+        let before = packed_stamp(&git)?;
+        let mut reader = Reader::new(before_read);
+        reader.sum = Some(Sum::start(&git)?);
+        git.walk_all(&mut reader)?;
+        let packed = Packed::read(&git)?;
+        let after = packed_stamp(&git)?;
+        let opened = packed.as_ref().map(|packed| packed.stamp);
+        let settled = before == opened && opened == after;
+        if !settled && tries < SCAN_TRIES_MAX {
+            continue;
+        }
+        // Replaced by a rename it is still one whole file. Written in place it may be any part of one.
+        if packed.as_ref().is_some_and(|packed| !packed.intact) {
+            return Err(raced(&git, tries));
+        }
+        git.check_whole()?;
+        let mut scan = reader.into_scan();
+        scan.settled = settled;
+        if let Some(packed) = packed {
+            let mut skips = Skips(std::mem::take(&mut scan.skipped));
+            let merged = packed::merge(&packed.bytes, layout.format, &scan.refs, &mut skips)
+                .map_err(|bad| bad_line(&git, &packed.bytes, &bad))?;
+            scan.refs = merged.refs;
+            scan.peeled = merged.peeled;
+            scan.skipped = skips.0;
+        }
+        if !settled {
+            scan.signature = None;
+        }
+        return Ok(scan);
+    }
+}
+
+/// Reads one ref.
+pub(crate) fn one(layout: &Layout, name: &RefName) -> Result<Option<Observed>, ScanError> {
+    let git = GitDir::open(layout)?;
+    let path = name.as_bytes();
+    if path.starts_with(b"worktrees/") && !walk::is_per_worktree(name.within_worktree()) {
+        return Ok(None);
+    }
+    let mut buffer = [0; LOOSE_BYTES_MAX + 1];
+    for _ in 0..LOOKUP_TRIES_MAX {
+        let found = loose::read(git.fd.as_fd(), path, layout.format, &mut buffer)
+            .map_err(|error| git.unreadable(path, error))?;
+        match found {
+            // A full scan goes through no link, either: it would lead to refs of something else.
+            Loose::Here(..) if git.is_behind_link(path)? => {}
+            Loose::Here(observed, _) => return Ok(Some(observed)),
+            Loose::Stub if name.is_head() => return Err(git.in_flux(STUB)),
+            Loose::Stub => return Ok(Some(Observed::Broken(BrokenReason::BadSymref))),
+            Loose::Absent if name.is_head() => return Err(git.in_flux("HEAD")),
+            Loose::Absent | Loose::Directory | Loose::NotAFile => {}
+        }
+        // HEAD and what belongs to a linked worktree are never packed.
+        if !path.starts_with(b"refs/") {
+            return git.check_whole().map(|()| None);
+        }
+        let Some((file, stamp)) = open_packed(&git)? else {
+            return git.check_whole().map(|()| None);
+        };
+        let found = search::find(&file, stamp.size, name, layout.format);
+        if packed_stamp(&git)? != Some(stamp) {
+            continue;
+        }
+        return match found {
+            Ok(Some(observed)) => Ok(Some(observed)),
+            Ok(None) => git.check_whole().map(|()| None),
+            Err(SearchError::Io(error)) => Err(git.unreadable(PACKED, error)),
+            Err(SearchError::Bad(bad)) => {
+                let bytes = dir::open_file(&git.fd, PACKED, Links::Follow)
+                    .and_then(|file| dir::read_whole(&file, stamp.size, PACKED_BYTES_MAX));
+                Err(bad_line(&git, &bytes.unwrap_or_default(), &bad))
+            }
+        };
+    }
+    Err(raced(&git, LOOKUP_TRIES_MAX))
+}
+
+/// Reads the loose refs below one directory.
+pub(crate) fn subtree(
+    layout: &Layout,
+    directory: &[u8],
+    before_read: &mut dyn FnMut(&Path),
+) -> Result<Scan, ScanError> {
+    let git = GitDir::open(layout)?;
+    let mut reader = Reader::new(before_read);
+    git.walk_below(directory, &mut reader)?;
+    Ok(reader.into_scan())
+}
+
+/// What is said to be missing where HEAD says that refs are in tables and the config does not.
+const STUB: &str = "extensions.refStorage";
+
+fn packed_stamp(git: &GitDir<'_>) -> Result<Option<Stamp>, ScanError> {
+    let stat = dir::stat(&git.fd, PACKED, Links::Follow).map_err(|error| git.unreadable(PACKED, error))?;
+    Ok(stat.as_ref().map(Stamp::of))
+}
+
+fn open_packed(git: &GitDir<'_>) -> Result<Option<(OwnedFd, Stamp)>, ScanError> {
+    match dir::open_file(&git.fd, PACKED, Links::Follow) {
+        Ok(file) => match rustix::fs::fstat(&file) {
+            Ok(stat) => Ok(Some((file, Stamp::of(&stat)))),
+            Err(error) => Err(git.unreadable(PACKED, error)),
+        },
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(git.unreadable(PACKED, error)),
+    }
+}
+
+fn raced(git: &GitDir<'_>, tries: usize) -> ScanError {
+    ScanError::Raced { path: dir::below(&git.layout.git_dir, PACKED), tries }
+}
+
+fn bad_line(git: &GitDir<'_>, bytes: &[u8], bad: &Bad) -> ScanError {
+    let before = &bytes[..bad.offset.min(bytes.len())];
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    ScanError::PackedRefs { path: dir::below(&git.layout.git_dir, PACKED), line, reason: bad.reason }
+}
+
+/// A `packed-refs` that was read.
+struct Packed {
+    bytes: Vec<u8>,
+    stamp: Stamp,
+    /// Nobody wrote into it while it was read.
+    intact: bool,
+}
+
+impl Packed {
+    fn read(git: &GitDir<'_>) -> Result<Option<Self>, ScanError> {
+        let Some((file, stamp)) = open_packed(git)? else {
+            return Ok(None);
+        };
+        let bytes = dir::read_whole(&file, stamp.size, PACKED_BYTES_MAX)
+            .map_err(|error| git.unreadable(PACKED, error))?;
+        let stat = rustix::fs::fstat(&file).map_err(|error| git.unreadable(PACKED, error))?;
+        let after = Stamp::of(&stat);
+        // Not its change time: that moves when the file loses its name to the next one.
+        let intact = after.size == bytes.len() as u64 && after.mtime_ns == stamp.mtime_ns;
+        Ok(Some(Self { bytes, stamp, intact }))
+    }
+}
+
+/// Reads each loose ref that a walk meets.
+struct Reader<'a> {
+    before_read: &'a mut dyn FnMut(&Path),
+    scan: Scan,
+    skips: Skips,
+    sum: Option<Sum>,
+    buffer: Box<loose::Buffer>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(before_read: &'a mut dyn FnMut(&Path)) -> Self {
+        let buffer = Box::new([0; LOOSE_BYTES_MAX + 1]);
+        Self { before_read, scan: Scan::default(), skips: Skips::default(), sum: None, buffer }
+    }
+
+    fn into_scan(self) -> Scan {
+        let mut scan = self.scan;
+        scan.settled = true;
+        scan.skipped = self.skips.0;
+        scan.signature = self.sum.and_then(|sum| sum.finish());
+        scan.refs.sort_by(|left, right| left.0.cmp(&right.0));
+        // A name that turned from a file into a directory and back while it was walked is met twice.
+        scan.refs.dedup_by(|later, earlier| later.0 == earlier.0);
+        scan
+    }
+}
+
+impl Sink for Reader<'_> {
+    fn entering(&mut self, path: &[u8]) {
+        (self.before_read)(dir::path(path));
+    }
+
+    fn entered(&mut self, path: &[u8]) {
+        self.scan.directories.push(dir::path(path).to_owned());
+        if let Some(sum) = &mut self.sum {
+            sum.add(path, None);
+        }
+    }
+
+    fn file(
+        &mut self,
+        git: &GitDir<'_>,
+        at: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<Met, ScanError> {
+        let read = loose::read(at, name, git.layout.format, &mut self.buffer)
+            .map_err(|error| git.unreadable(path, error))?;
+        let (observed, stamp) = match read {
+            Loose::Here(observed, stamp) => (observed, stamp),
+            Loose::Stub if path == b"HEAD" => return Err(git.in_flux(STUB)),
+            Loose::Stub => (Observed::Broken(BrokenReason::BadSymref), None),
+            Loose::Absent if path == b"HEAD" => return Err(git.in_flux("HEAD")),
+            Loose::Absent => return Ok(Met::File),
+            Loose::Directory => return Ok(Met::Directory),
+            Loose::NotAFile => {
+                self.odd(path);
+                return Ok(Met::File);
+            }
+        };
+        if let Some(sum) = &mut self.sum {
+            let stamp = match stamp {
+                Some(stamp) => Some(stamp),
+                None => dir::stat(at, name, Links::Refuse)
+                    .map_err(|error| git.unreadable(path, error))?
+                    .as_ref()
+                    .map(Stamp::of),
+            };
+            sum.add(path, stamp.as_ref());
+        }
+        match RefName::new(path) {
+            Ok(name) => self.scan.refs.push((name, observed)),
+            Err(reason) => self.skips.push(path, SkipReason::Name(reason)),
+        }
+        Ok(Met::File)
+    }
+
+    fn lock(
+        &mut self,
+        git: &GitDir<'_>,
+        at: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<(), ScanError> {
+        self.scan.locks.extend(Lock::find(git, at, name, path)?);
+        Ok(())
+    }
+
+    fn odd(&mut self, path: &[u8]) {
+        self.skips.push(path, SkipReason::NotAFile);
+    }
+}

@@ -1,0 +1,598 @@
+//! The closed set of reasons to look, and the board on which they wait.
+//!
+//! The notification thread posts, workers take. Posting never blocks on I/O and never grows without bound: wakes of
+//! one repository are merged, and past a limit "these refs" becomes "everything". A repository whose transaction is
+//! still under way (lock files of it have been seen and not yet gone) is not handed out until the locks are gone or
+//! the settling time is over, so that refs which change together are looked at together.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Names that one repository may have pending; one more, and the whole repository is looked at.
+pub const PENDING_NAMES_MAX: usize = 1 << 17;
+/// Lock files that are followed in one repository; those beyond it are not waited for.
+pub const LOCKS_MAX: usize = 1 << 18;
+
+/// Identifies a repository to the board.
+pub type RepositoryKey = i64;
+
+/// Why a whole repository is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whole {
+    /// A notification said something changed, but not which ref.
+    Notified,
+    /// The notification queue overflowed.
+    Overflow,
+    /// An earlier pass could not be finished.
+    Retry,
+    /// The repository is polled.
+    Poll,
+    /// The periodic look.
+    Sweep,
+    /// The first look after the start.
+    Startup,
+}
+
+/// What is to be looked at in one repository.
+#[derive(Debug, Default)]
+pub struct Pending {
+    /// Ref files that changed, by path relative to the git directory.
+    pub names: BTreeMap<Box<[u8]>, Named>,
+    /// Directories that appeared or went away, relative to the git directory.
+    pub directories: BTreeSet<Box<[u8]>>,
+    /// `packed-refs` was replaced.
+    pub packed: bool,
+    /// `config` was replaced.
+    pub config: bool,
+    /// The git directory, `HEAD`, `refs` or `objects` appeared or went away.
+    pub structure: bool,
+    /// Everything is to be read.
+    pub whole: Option<Whole>,
+    /// The settling time ran out before the locks were gone.
+    pub unsettled: bool,
+    /// When the first of these was posted.
+    pub since: Option<Instant>,
+}
+
+/// What is known of the changes of one ref file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Notifications since the last look: more than one, and values may have come and gone unseen.
+    pub count: u32,
+    /// Its lock was held when it changed last. Whoever deletes a ref by the rules holds it; who removes the whole
+    /// repository does not.
+    pub locked: bool,
+}
+
+impl Pending {
+    /// True when there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+            && self.directories.is_empty()
+            && !(self.packed || self.config || self.structure)
+            && self.whole.is_none()
+    }
+}
+
+/// One reason to look at one repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake<'a> {
+    /// A ref file was put in place, by renaming its lock where one is used; the path is relative to the git directory.
+    Placed(&'a [u8]),
+    /// A ref file was written in place, or removed.
+    Touched(&'a [u8]),
+    /// The lock file of this path (without `.lock`) appeared.
+    Locked(&'a [u8]),
+    /// The lock file of this path (without `.lock`) was removed.
+    Unlocked(&'a [u8]),
+    /// A directory appeared or went away.
+    Directory(&'a [u8]),
+    /// `packed-refs` was replaced or removed.
+    Packed,
+    /// `config` was replaced.
+    Config,
+    /// The git directory or what makes it one appeared or went away.
+    Structure,
+    /// Everything is to be read.
+    Whole(Whole),
+}
+
+impl Wake<'_> {
+    /// The label of this reason in metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Wake::Placed(_) | Wake::Touched(_) => "ref",
+            Wake::Locked(_) | Wake::Unlocked(_) => "lock",
+            Wake::Directory(_) => "directory",
+            Wake::Packed => "packed_refs",
+            Wake::Config => "config",
+            Wake::Structure => "structure",
+            Wake::Whole(Whole::Notified) => "notified",
+            Wake::Whole(Whole::Overflow) => "overflow",
+            Wake::Whole(Whole::Retry) => "retry",
+            Wake::Whole(Whole::Poll) => "poll",
+            Wake::Whole(Whole::Sweep) => "sweep",
+            Wake::Whole(Whole::Startup) => "startup",
+        }
+    }
+}
+
+/// What a worker is given.
+#[derive(Debug)]
+pub enum Work {
+    /// Look at one repository. [`Board::done`] must follow.
+    Repository(RepositoryKey, Pending),
+    /// Look below these directories of the roots for repositories that came or went.
+    Roots(HashSet<Box<[u8]>>),
+    /// The notification queue overflowed: look at everything.
+    Overflow,
+    /// The board was closed.
+    Closed,
+}
+
+/// A ref file that is pending, with the locks it waits for.
+#[derive(Clone, Copy, Debug)]
+struct PendingName {
+    named: Named,
+    /// Waits for the locks that were there when it changed: those numbered up to this. Git and gitoxide take all
+    /// locks of a transaction before the first ref changes, so its siblings are among them, and a later
+    /// transaction's are not.
+    barrier: u64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    names: BTreeMap<Box<[u8]>, PendingName>,
+    /// No pending name waits for fewer locks than this.
+    barrier_min: u64,
+    /// What is pending besides names; they wait for the locks numbered up to `rest_barrier`.
+    rest: Pending,
+    rest_barrier: u64,
+    locks: Locks,
+    state: State,
+    /// When the oldest of what is pending was posted.
+    since: Option<Instant>,
+    /// Not to be handed out before this.
+    not_before: Option<Instant>,
+    /// The settling time is over: hand out everything.
+    unsettled: bool,
+    /// Ticket of the oldest post that is pending, and of the oldest that a worker has.
+    pending_ticket: Option<u64>,
+    running_ticket: Option<u64>,
+}
+
+/// The lock files of one repository, by hash of their path.
+#[derive(Debug, Default)]
+struct Locks {
+    next: u64,
+    numbers: HashMap<u64, u64>,
+    live: BTreeSet<u64>,
+    /// Those that outlived a settling time: not waited for again.
+    stale: HashSet<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Idle,
+    Settling,
+    Queued,
+    Running,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: HashMap<RepositoryKey, Slot>,
+    queue: VecDeque<RepositoryKey>,
+    /// Repositories that wait for their locks or their time.
+    settling: HashSet<RepositoryKey>,
+    roots: HashSet<Box<[u8]>>,
+    overflow: bool,
+    /// A worker looks at roots or handles an overflow.
+    roots_running: bool,
+    roots_ticket: Option<u64>,
+    roots_running_ticket: Option<u64>,
+    tickets: u64,
+    closed: bool,
+}
+
+/// Where wakes wait for workers.
+#[derive(Debug)]
+pub struct Board {
+    inner: Mutex<Inner>,
+    work: Condvar,
+    idle: Condvar,
+    settle: Duration,
+    hasher: RandomState,
+}
+
+impl Board {
+    /// Makes an empty board. `settle` bounds how long a transaction's locks are waited for.
+    pub fn new(settle: Duration) -> Self {
+        Self {
+            inner: Mutex::default(),
+            work: Condvar::new(),
+            idle: Condvar::new(),
+            settle,
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Posts one reason to look at one repository.
+    pub fn post(&self, key: RepositoryKey, wake: Wake<'_>) {
+        let mut inner = self.lock();
+        let slot = inner.slots.entry(key).or_default();
+        match wake {
+            Wake::Placed(path) => {
+                // Together, or a look could fall between the two: after the last lock, before the last ref.
+                slot.locks.remove(self.hasher.hash_one(path));
+                slot.add_name(path, Named { count: 1, locked: false });
+            }
+            Wake::Touched(path) => {
+                let locked = slot.locks.numbers.contains_key(&self.hasher.hash_one(path));
+                slot.add_name(path, Named { count: 1, locked });
+            }
+            Wake::Locked(path) => {
+                slot.locks.add(self.hasher.hash_one(path));
+                return;
+            }
+            Wake::Unlocked(path) => slot.locks.remove(self.hasher.hash_one(path)),
+            Wake::Directory(path) => {
+                if slot.rest.directories.len() < PENDING_NAMES_MAX {
+                    slot.rest.directories.insert(path.into());
+                } else {
+                    slot.add_whole(Whole::Notified);
+                }
+            }
+            Wake::Packed => slot.rest.packed = true,
+            Wake::Config => slot.rest.config = true,
+            Wake::Structure => slot.rest.structure = true,
+            Wake::Whole(why) => slot.add_whole(why),
+        }
+        if !matches!(wake, Wake::Unlocked(_) | Wake::Placed(_) | Wake::Touched(_)) {
+            slot.rest_barrier = slot.locks.next;
+        }
+        self.schedule(&mut inner, key);
+    }
+
+    /// Posts a whole look that is not to begin before `delay` is over.
+    pub fn post_later(&self, key: RepositoryKey, why: Whole, delay: Duration) {
+        let mut inner = self.lock();
+        let slot = inner.slots.entry(key).or_default();
+        slot.add_whole(why);
+        slot.not_before = Some(Instant::now() + delay);
+        self.schedule(&mut inner, key);
+    }
+
+    /// Puts names back, to be looked at again by whoever holds the repository, not before `delay` is over. To
+    /// [`Board::quiesce`] this is part of the same look.
+    pub fn put_back(&self, key: RepositoryKey, names: Vec<(Box<[u8]>, Named)>, delay: Duration) {
+        self.continue_later(key, delay, |slot| {
+            for (name, named) in names {
+                slot.add_name(&name, named);
+            }
+        });
+    }
+
+    /// Like [`Board::put_back`], for the whole repository.
+    pub fn put_back_whole(&self, key: RepositoryKey, why: Whole, delay: Duration) {
+        self.continue_later(key, delay, |slot| slot.add_whole(why));
+    }
+
+    fn continue_later(&self, key: RepositoryKey, delay: Duration, add: impl FnOnce(&mut Slot)) {
+        let mut inner = self.lock();
+        let slot = inner.slots.entry(key).or_default();
+        add(slot);
+        slot.not_before = Some(Instant::now() + delay);
+        slot.pending_ticket = slot.running_ticket.into_iter().chain(slot.pending_ticket).min();
+        self.schedule(&mut inner, key);
+    }
+
+    /// Posts a path of a root at which something came or went.
+    pub fn post_root(&self, path: &[u8]) {
+        let mut inner = self.lock();
+        if inner.roots.len() < PENDING_NAMES_MAX {
+            inner.roots.insert(path.into());
+        } else {
+            inner.overflow = true;
+        }
+        inner.note_roots();
+        self.work.notify_one();
+    }
+
+    /// Says that notifications were lost: which locks are there is no longer known, and everything is to be read.
+    pub fn post_overflow(&self) {
+        let mut inner = self.lock();
+        inner.overflow = true;
+        inner.note_roots();
+        for slot in inner.slots.values_mut() {
+            slot.locks = Locks { next: slot.locks.next, ..Locks::default() };
+        }
+        self.work.notify_one();
+    }
+
+    /// Takes back the wakes of one ref that came after its worker had read it.
+    pub fn recall(&self, key: RepositoryKey, path: &[u8]) -> Option<Named> {
+        let mut inner = self.lock();
+        inner.slots.get_mut(&key).and_then(|slot| slot.names.remove(path)).map(|name| name.named)
+    }
+
+    /// Waits for work.
+    pub fn take(&self) -> Work {
+        let mut inner = self.lock();
+        loop {
+            if inner.closed {
+                return Work::Closed;
+            }
+            if !inner.roots_running && (inner.overflow || !inner.roots.is_empty()) {
+                inner.roots_running = true;
+                inner.roots_running_ticket = inner.roots_ticket.take();
+                let roots = std::mem::take(&mut inner.roots);
+                return if std::mem::take(&mut inner.overflow) { Work::Overflow } else { Work::Roots(roots) };
+            }
+            let next = inner.release_settled(self.settle);
+            if let Some(key) = inner.queue.pop_front() {
+                if !inner.queue.is_empty() {
+                    self.work.notify_one();
+                }
+                let slot = inner.slots.get_mut(&key).expect("BUG: a queued repository has a slot");
+                return Work::Repository(key, slot.take());
+            }
+            inner = match next {
+                Some(at) => {
+                    let wait = at.saturating_duration_since(Instant::now());
+                    self.work.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.work.wait(inner).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Ends the work on a repository that [`Board::take`] handed out.
+    pub fn done(&self, key: RepositoryKey) {
+        let mut inner = self.lock();
+        if let Some(slot) = inner.slots.get_mut(&key) {
+            slot.state = State::Idle;
+            slot.running_ticket = None;
+            self.schedule(&mut inner, key);
+        }
+        drop(inner);
+        self.idle.notify_all();
+    }
+
+    /// Ends the look that [`Work::Roots`] or [`Work::Overflow`] asked for.
+    pub fn roots_done(&self) {
+        let mut inner = self.lock();
+        inner.roots_running = false;
+        inner.roots_running_ticket = None;
+        self.work.notify_one();
+        drop(inner);
+        self.idle.notify_all();
+    }
+
+    /// Forgets a repository: what is pending for it is dropped.
+    pub fn forget(&self, key: RepositoryKey) {
+        let mut inner = self.lock();
+        inner.settling.remove(&key);
+        if let Some(slot) = inner.slots.get_mut(&key) {
+            let (state, running_ticket) = (slot.state, slot.running_ticket);
+            *slot = Slot { state, running_ticket, ..Slot::default() };
+            if state == State::Settling {
+                slot.state = State::Idle;
+            }
+        }
+        drop(inner);
+        self.idle.notify_all();
+    }
+
+    /// Waits until nothing that was posted before the call is pending or being looked at, or until `deadline`.
+    /// Returns whether that was so. Later posts do not prolong the wait.
+    pub fn quiesce(&self, deadline: Instant) -> bool {
+        let mut inner = self.lock();
+        let before = inner.tickets;
+        loop {
+            let older = |ticket: Option<u64>| ticket.is_some_and(|ticket| ticket <= before);
+            let busy = older(inner.roots_ticket)
+                || older(inner.roots_running_ticket)
+                || inner.slots.values().any(|slot| older(slot.pending_ticket) || older(slot.running_ticket));
+            if !busy {
+                return true;
+            }
+            let wait = deadline.saturating_duration_since(Instant::now());
+            if wait.is_zero() || inner.closed {
+                return false;
+            }
+            inner = self.idle.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Number of repositories with something pending.
+    pub fn depth(&self) -> usize {
+        let inner = self.lock();
+        inner.queue.len() + inner.settling.len()
+    }
+
+    /// Ends every [`Board::take`] from now on.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.work.notify_all();
+        self.idle.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a repository, or lets it settle.
+    fn schedule(&self, inner: &mut Inner, key: RepositoryKey) {
+        let now = Instant::now();
+        let Some(slot) = inner.slots.get_mut(&key) else { return };
+        if slot.is_empty() {
+            if slot.state == State::Idle && slot.locks.is_empty() {
+                inner.slots.remove(&key);
+            }
+            return;
+        }
+        slot.since.get_or_insert(now);
+        if slot.pending_ticket.is_none() {
+            inner.tickets += 1;
+            slot.pending_ticket = Some(inner.tickets);
+        }
+        if matches!(slot.state, State::Queued | State::Running) {
+            return;
+        }
+        if slot.is_ready(now, self.settle) {
+            slot.state = State::Queued;
+            inner.settling.remove(&key);
+            inner.queue.push_back(key);
+            self.work.notify_one();
+        } else if slot.state == State::Idle {
+            slot.state = State::Settling;
+            inner.settling.insert(key);
+            // A worker must wake by itself when the wait is over.
+            self.work.notify_one();
+        }
+    }
+}
+
+impl Inner {
+    fn note_roots(&mut self) {
+        if self.roots_ticket.is_none() {
+            self.tickets += 1;
+            self.roots_ticket = Some(self.tickets);
+        }
+    }
+
+    /// Queues what has settled; returns when the next will have.
+    fn release_settled(&mut self, settle: Duration) -> Option<Instant> {
+        let now = Instant::now();
+        let mut next: Option<Instant> = None;
+        let Self { slots, settling, queue, .. } = self;
+        settling.retain(|key| {
+            let Some(slot) = slots.get_mut(key) else { return false };
+            if slot.is_ready(now, settle) {
+                slot.state = State::Queued;
+                queue.push_back(*key);
+                return false;
+            }
+            let at = slot.ready_at(settle);
+            next = Some(next.map_or(at, |next| next.min(at)));
+            true
+        });
+        next
+    }
+}
+
+impl Slot {
+    fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.rest.is_empty()
+    }
+
+    fn add_name(&mut self, path: &[u8], named: Named) {
+        let barrier = self.locks.next;
+        if let Some(name) = self.names.get_mut(path) {
+            name.named.count += named.count;
+            name.named.locked = named.locked;
+            name.barrier = barrier;
+        } else if self.names.len() < PENDING_NAMES_MAX {
+            if self.names.is_empty() {
+                self.barrier_min = barrier;
+            }
+            self.names.insert(path.into(), PendingName { named, barrier });
+        } else {
+            self.add_whole(Whole::Notified);
+            self.rest_barrier = barrier;
+        }
+    }
+
+    fn add_whole(&mut self, why: Whole) {
+        self.rest.whole = self.rest.whole.max(Some(why));
+    }
+
+    fn has_settled(&self) -> bool {
+        let passed = |barrier: u64| self.locks.oldest().is_none_or(|oldest| oldest >= barrier);
+        (!self.names.is_empty() && passed(self.barrier_min)) || (!self.rest.is_empty() && passed(self.rest_barrier))
+    }
+
+    /// The latest moment until which this is held back.
+    fn ready_at(&self, settle: Duration) -> Instant {
+        let since = self.since.unwrap_or_else(Instant::now);
+        let settled = if self.has_settled() { since } else { since + settle };
+        self.not_before.map_or(settled, |not_before| settled.max(not_before))
+    }
+
+    fn is_ready(&mut self, now: Instant, settle: Duration) -> bool {
+        if self.ready_at(settle) > now {
+            return false;
+        }
+        if !self.has_settled() {
+            // The locks cost one settling time, not one for every change to come.
+            self.unsettled = true;
+            self.locks.give_up();
+        }
+        true
+    }
+
+    /// Takes what does not wait for locks, and leaves the rest.
+    fn take(&mut self) -> Pending {
+        self.state = State::Running;
+        self.running_ticket = self.pending_ticket.take();
+        self.not_before = None;
+        let since = self.since.take();
+        let oldest = self.locks.oldest().unwrap_or(u64::MAX);
+        let mut taken = Pending::default();
+        if self.rest_barrier <= oldest {
+            taken = std::mem::take(&mut self.rest);
+        }
+        let names = std::mem::take(&mut self.names);
+        self.barrier_min = u64::MAX;
+        for (path, name) in names {
+            if name.barrier <= oldest {
+                taken.names.insert(path, name.named);
+            } else {
+                self.barrier_min = self.barrier_min.min(name.barrier);
+                self.names.insert(path, name);
+            }
+        }
+        if !self.is_empty() {
+            self.pending_ticket = self.running_ticket;
+        }
+        taken.since = since;
+        taken.unsettled = std::mem::take(&mut self.unsettled);
+        taken
+    }
+}
+
+impl Locks {
+    fn is_empty(&self) -> bool {
+        self.live.is_empty() && self.stale.is_empty()
+    }
+
+    /// Number of the oldest lock that is waited for. A barrier is passed when no lock numbered below it is left.
+    fn oldest(&self) -> Option<u64> {
+        self.live.first().copied()
+    }
+
+    fn add(&mut self, hash: u64) {
+        if self.live.len() < LOCKS_MAX {
+            self.remove(hash);
+            self.numbers.insert(hash, self.next);
+            self.live.insert(self.next);
+            self.next += 1;
+        }
+    }
+
+    fn remove(&mut self, hash: u64) {
+        if let Some(number) = self.numbers.remove(&hash) {
+            self.live.remove(&number);
+        }
+        self.stale.remove(&hash);
+    }
+
+    fn give_up(&mut self) {
+        self.live.clear();
+        self.stale.extend(self.numbers.drain().map(|(hash, _)| hash));
+    }
+}

@@ -1,0 +1,12 @@
+//! Reading repositories that real Git made.
+
+mod broken;
+mod discover;
+mod files;
+mod layout;
+mod races;
+mod random;
+mod reftable;
+mod signature;
+mod support;
+mod worktrees;

@@ -1,0 +1,126 @@
+//! Tables, read without Git and compared with it.
+
+use std::fs;
+
+use refwatch_core::ObjectFormat;
+use refwatch_watcher::layout::RefStorage;
+use refwatch_watcher::scan::{self, ScanError};
+
+use crate::support::{Repo, direct, name, run, symbolic};
+
+fn updates(range: std::ops::Range<usize>, verb: &str, ids: &[String]) -> String {
+    range.map(|index| format!("{verb} refs/heads/branch-{index:05} {}\n", ids[index % ids.len()])).collect()
+}
+
+#[test]
+fn a_stack_of_tables_reads_as_git_reads_it() {
+    for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
+        let repo = Repo::bare(format, "reftable");
+        assert_eq!(repo.layout().storage, RefStorage::Reftable);
+        assert_eq!(
+            repo.refs(),
+            [(b"HEAD".to_vec(), symbolic("refs/heads/main"))].into(),
+            "an unborn HEAD is there"
+        );
+
+        let ids: [String; 3] = repo.commits();
+        // Many blocks, then an index over them.
+        repo.update(&updates(0..5_000, "create", &ids));
+        assert_eq!(repo.refs(), repo.refs_by_git());
+        // Tables on top that change, delete and make again.
+        repo.git(&["config", "reftable.geometricFactor", "0"]);
+        repo.update(&updates(100..200, "update", &ids[1..]));
+        repo.update(
+            &(150..160).map(|index| format!("delete refs/heads/branch-{index:05}\n")).collect::<String>(),
+        );
+        repo.update(&updates(155..157, "create", &ids));
+        repo.git(&["tag", "-a", "-m", "tag", "v1", &ids[0]]);
+        repo.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/heads/branch-00001"]);
+        assert_eq!(repo.refs(), repo.refs_by_git());
+        assert_eq!(scan::one(&repo.layout(), &name("refs/heads/branch-00150")).expect("readable"), None);
+
+        repo.git(&["pack-refs", "--all"]);
+        assert_eq!(repo.refs(), repo.refs_by_git());
+    }
+}
+
+#[test]
+fn block_sizes_and_restarts_of_every_kind_are_read() {
+    for (block, restarts, index) in [("256", "1", "true"), ("1024", "16", "false"), ("65536", "100", "true")]
+    {
+        let repo = Repo::bare(ObjectFormat::Sha1, "reftable");
+        repo.git(&["config", "reftable.blockSize", block]);
+        repo.git(&["config", "reftable.restartInterval", restarts]);
+        repo.git(&["config", "reftable.indexObjects", index]);
+        let ids: [String; 3] = repo.commits();
+        repo.update(&updates(0..2_000, "create", &ids));
+        repo.git(&["pack-refs", "--all"]);
+        assert_eq!(repo.refs(), repo.refs_by_git(), "{block}");
+    }
+}
+
+#[test]
+fn logs_beside_the_refs_and_tables_of_nothing_but_logs_do_no_harm() {
+    let repo = Repo::bare(ObjectFormat::Sha1, "reftable");
+    repo.git(&["config", "core.logAllRefUpdates", "always"]);
+    let ids: [String; 2] = repo.commits();
+    repo.update(&updates(0..300, "create", &ids));
+    repo.update(&updates(0..300, "update", &ids[1..]));
+    repo.git(&["reflog", "expire", "--expire=now", "--all"]);
+    assert_eq!(repo.refs(), repo.refs_by_git());
+}
+
+#[test]
+fn a_dangling_symbolic_ref_that_git_leaves_out_is_there() {
+    let repo = Repo::bare(ObjectFormat::Sha1, "reftable");
+    repo.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/none"]);
+    assert_eq!(repo.refs()[b"refs/remotes/origin/HEAD".as_slice()], symbolic("refs/remotes/origin/none"));
+}
+
+#[test]
+fn damage_anywhere_is_an_error_or_changes_nothing() {
+    let repo = Repo::bare(ObjectFormat::Sha1, "reftable");
+    let ids: [String; 2] = repo.commits();
+    repo.update(&updates(0..20, "create", &ids));
+    repo.git(&["pack-refs", "--all"]);
+    let layout = repo.layout();
+    let list = fs::read_to_string(repo.git_dir.join("reftable/tables.list")).expect("a list");
+    let table = repo.git_dir.join("reftable").join(list.trim());
+    let sound = fs::read(&table).expect("a table");
+    // Cut at every length: never fewer refs, always an error.
+    for length in 0..sound.len() {
+        fs::write(&table, &sound[..length]).expect("written");
+        let found = scan::full(&layout, &mut |_| {});
+        assert!(matches!(found, Err(ScanError::Reftable { .. })), "cut to {length}");
+    }
+    // Each byte flipped: no panic, and never a shorter list than a look at the blocks can tell.
+    for offset in 0..sound.len() {
+        let mut damaged = sound.clone();
+        damaged[offset] ^= 0x55;
+        fs::write(&table, damaged).expect("written");
+        drop(scan::full(&layout, &mut |_| {}));
+    }
+    fs::write(&table, &sound).expect("written");
+    assert_eq!(repo.refs(), repo.refs_by_git());
+    fs::remove_file(&table).expect("removed");
+    assert!(matches!(scan::full(&layout, &mut |_| {}), Err(ScanError::Raced { .. })));
+    fs::remove_file(repo.git_dir.join("reftable/tables.list")).expect("removed");
+    assert!(matches!(scan::full(&layout, &mut |_| {}), Err(ScanError::InFlux { .. })));
+}
+
+#[test]
+fn a_repository_converted_under_a_known_layout_is_in_flux_not_empty() {
+    for (from, to) in [("files", "reftable"), ("reftable", "files")] {
+        let repo = Repo::bare(ObjectFormat::Sha1, from);
+        let a = repo.commit("a");
+        repo.update(&format!("create refs/heads/main {a}\n"));
+        let layout = repo.layout();
+        let before = repo.refs();
+        run(&repo.git_dir, &["refs", "migrate", &format!("--ref-format={to}")]);
+        let in_flux = |error| matches!(error, ScanError::InFlux { .. });
+        assert!(scan::full(&layout, &mut |_| {}).is_err_and(in_flux), "{from}");
+        assert!(scan::one(&layout, &name("HEAD")).is_err_and(in_flux), "{from}");
+        assert_eq!(repo.refs(), before, "probed again");
+        assert_eq!(repo.refs()[b"refs/heads/main".as_slice()], direct(&a));
+    }
+}
