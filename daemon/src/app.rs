@@ -107,11 +107,9 @@ async fn serve(settings: Arc<Settings>, metrics: Metrics, opened: Opened) -> any
     let listener = inherited.take_tcp_listener(0).context("the socket that systemd hands over")?;
     let server = GrpcServer::bind(&settings.grpc, listener)?;
     let http = match settings.http.address {
-        Some(address) => Some(
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("http.address: cannot listen on {address}; choose another, or \"off\""))?,
-        ),
+        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
+            format!("http.address: cannot listen on {address}; choose another, or \"off\"")
+        })?),
         None => None,
     };
     let store = Arc::new(opened.store);
@@ -144,7 +142,8 @@ async fn serve(settings: Arc<Settings>, metrics: Metrics, opened: Opened) -> any
         "listening"
     );
     checks.grpc.ok();
-    let ops = Ops { metrics: metrics.clone(), readiness: readiness.clone(), liveness: liveness.clone(), status };
+    let ops =
+        Ops { metrics: metrics.clone(), readiness: readiness.clone(), liveness: liveness.clone(), status };
     let sidecar = async {
         if let Some(http) = http {
             refwatch_ops::serve(http, refwatch_ops::router(ops), Limits::default(), drain.cancelled()).await;

@@ -196,11 +196,16 @@ fn routes(service: GitEvents) -> Result<Routes, ServeError> {
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
     let reflection = || {
         // Only what is served: the contract also describes the IngestService of a later release.
-        [SERVICE_NAME, health::SERVICE_NAME, "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"]
-            .into_iter()
-            .fold(tonic_reflection::server::Builder::configure(), |builder, name| builder.with_service_name(name))
-            .register_encoded_file_descriptor_set(refwatch_proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        [
+            SERVICE_NAME,
+            health::SERVICE_NAME,
+            "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
+        ]
+        .into_iter()
+        .fold(tonic_reflection::server::Builder::configure(), |builder, name| builder.with_service_name(name))
+        .register_encoded_file_descriptor_set(refwatch_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     Ok(Routes::new(events).add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
 }

@@ -98,11 +98,6 @@ impl Log {
         self.store.bounds()
     }
 
-    /// The end of the log.
-    pub(crate) fn position(&self) -> Cursor {
-        self.cursor(self.bounds().last)
-    }
-
     /// The cursor right after a sequence.
     pub(crate) fn cursor(&self, sequence: u64) -> Cursor {
         let Identity { server, epoch } = self.identity();

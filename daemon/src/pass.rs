@@ -10,15 +10,15 @@ mod named;
 mod whole;
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use refwatch_core::reconcile::reconcile;
 use refwatch_core::{Look, ObjectId, Origin, RefState};
 use refwatch_ops::metrics::PassKind;
-use refwatch_store::ReadError;
-use refwatch_watcher::layout::{self, ProbeError};
+use refwatch_store::{ReadError, RepositoryWrite};
+use refwatch_watcher::layout::{self, Layout, ProbeError};
 use refwatch_watcher::notify::WatchError;
 use refwatch_watcher::scan::{BrokenReason, Observed, ScanError};
 use refwatch_watcher::wake::{Pending, Whole};
@@ -67,6 +67,7 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
         engine.metrics.settle_timeouts.inc();
     }
     let plan = plan(&state, &pending);
+    engine.count(&pending);
     let result = match plan {
         Plan::Nothing => return,
         Plan::Whole { why, .. } => whole::look(engine, repository, &mut state, &pending, why),
@@ -127,6 +128,18 @@ fn state_of(observed: Option<Observed>) -> (Option<RefState>, Option<BrokenReaso
 }
 
 impl Engine {
+    fn count(&self, pending: &Pending) {
+        let wakes = &self.metrics.wakes;
+        wakes.add("ref", pending.names.len() as u64);
+        wakes.add("directory", pending.directories.len() as u64);
+        wakes.add("packed_refs", u64::from(pending.packed));
+        wakes.add("config", u64::from(pending.config));
+        wakes.add("structure", u64::from(pending.structure));
+        if let Some(whole) = pending.whole {
+            wakes.inc(whole.as_str());
+        }
+    }
+
     /// Forgets what was concluded since the store's last word, because a commit failed.
     fn start_over(&self, repository: &Repository, state: &mut State) {
         // What is on its way is answered before anything else is concluded; it is refused, or it follows from the
@@ -184,6 +197,11 @@ impl Engine {
         self.board.post_later(repository.key, Whole::Retry, delay);
     }
 
+    /// True when notifications of a repository are not to be had, or not to be relied on.
+    pub(crate) fn must_poll(&self, layout: &Layout) -> bool {
+        self.notifier.is_none() || refwatch_watcher::filesystem::is_remote(&layout.git_dir)
+    }
+
     /// Watches one directory of a repository; what cannot be watched makes the repository a polled one.
     pub(crate) fn watch(&self, state: &mut State, directory: &Path) {
         let Some(notifier) = &self.notifier else {
@@ -209,6 +227,31 @@ impl Engine {
         Ok(())
     }
 
+    /// Tells the log when a repository has become another kind: converted to reftable, or its configuration finished.
+    fn note_layout(&self, repository: &Repository, state: &State, job: &mut Job) {
+        let Layout { storage, format, bareness, .. } = state.layout;
+        let known = self.directory.get(repository.key);
+        if known
+            .is_none_or(|known| (known.storage, known.format, known.bareness) == (storage, format, bareness))
+        {
+            return;
+        }
+        self.directory.update(repository.key, |entry| {
+            (entry.storage, entry.format, entry.bareness) = (storage, format, bareness);
+        });
+        if let Some(RepositoryWrite::Create(new)) = &mut job.write {
+            (new.ref_storage, new.object_format, new.bareness) = (storage, format, bareness);
+        } else {
+            let identity = state.identity;
+            job.write = Some(RepositoryWrite::Layout {
+                object_format: format,
+                ref_storage: storage,
+                bareness,
+                identity,
+            });
+        }
+    }
+
     /// Says that a repository is well, and how it is watched.
     pub(crate) fn is_well(&self, repository: &Repository, state: &mut State) {
         if state.trouble.take().is_some() {
@@ -217,14 +260,17 @@ impl Engine {
         let watched = if state.polled { Watched::Poll } else { Watched::Notify };
         {
             let mut polled = self.polled.write().unwrap_or_else(PoisonError::into_inner);
-            if state.polled { polled.insert(repository.key) } else { polled.remove(&repository.key) };
+            if state.polled {
+                polled.insert(repository.key)
+            } else {
+                polled.remove(&repository.key)
+            };
         }
         let now = crate::engine::now_us();
         self.directory.update(repository.key, |entry| {
             entry.health = Health::Ready;
             entry.watched = watched;
             entry.last_observed_us = now;
-            entry.bareness = state.layout.bareness;
         });
     }
 }

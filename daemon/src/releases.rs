@@ -18,7 +18,8 @@ pub(crate) fn is_release(patterns: &GlobSet, tag: &str) -> bool {
         return patterns.is_match(tag);
     }
     let version = tag.strip_prefix('v').unwrap_or(tag);
-    let (version, build) = version.split_once('+').map_or((version, None), |(left, right)| (left, Some(right)));
+    let (version, build) =
+        version.split_once('+').map_or((version, None), |(left, right)| (left, Some(right)));
     let (core, pre) = version.split_once('-').map_or((version, None), |(left, right)| (left, Some(right)));
     let number = |text: &str| {
         !text.is_empty()
@@ -31,9 +32,8 @@ pub(crate) fn is_release(patterns: &GlobSet, tag: &str) -> bool {
     let numeric = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     core.split('.').count() == 3
         && core.split('.').all(number)
-        && pre.is_none_or(|pre| {
-            pre.split('.').all(|part| identifier(part) && (!numeric(part) || number(part)))
-        })
+        && pre
+            .is_none_or(|pre| pre.split('.').all(|part| identifier(part) && (!numeric(part) || number(part))))
         && build.is_none_or(|build| build.split('.').all(identifier))
 }
 
@@ -44,10 +44,14 @@ mod tests {
     #[test]
     fn semantic_versions_are_releases_by_default() {
         let none = compile(&[]).expect("no pattern");
-        for tag in ["1.2.3", "v1.2.3", "v0.0.0", "v1.0.0-rc.1", "v1.0.0-0.3.7", "1.0.0+build.01", "v10.20.30-a-b"] {
+        for tag in
+            ["1.2.3", "v1.2.3", "v0.0.0", "v1.0.0-rc.1", "v1.0.0-0.3.7", "1.0.0+build.01", "v10.20.30-a-b"]
+        {
             assert!(is_release(&none, tag), "{tag}");
         }
-        for tag in ["1.2", "v1", "v1.2.3.4", "v01.2.3", "v1.2.x", "nightly", "v1.2.3-", "v1.2.3-01", "vv1.2.3", ""] {
+        for tag in
+            ["1.2", "v1", "v1.2.3.4", "v01.2.3", "v1.2.x", "nightly", "v1.2.3-", "v1.2.3-01", "vv1.2.3", ""]
+        {
             assert!(!is_release(&none, tag), "{tag}");
         }
     }

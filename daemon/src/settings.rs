@@ -145,7 +145,7 @@ impl Default for Settings {
                 mode: WatchMode::Auto,
                 poll_interval: Duration::from_secs(1),
                 sweep_interval: Duration::from_secs(300),
-                settle_max: Duration::from_secs(2),
+                settle_max: Duration::from_secs(5),
                 depth_max: 8,
                 workers: 4,
             },

@@ -214,7 +214,11 @@ impl From<Failure> for Status {
         if let Some(reason) = reason {
             let metadata: Vec<_> =
                 failure.metadata().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-            details.set_error_info(reason.short_name(), ERROR_DOMAIN, metadata.into_iter().collect::<std::collections::HashMap<_, _>>());
+            details.set_error_info(
+                reason.short_name(),
+                ERROR_DOMAIN,
+                metadata.into_iter().collect::<std::collections::HashMap<_, _>>(),
+            );
         }
         if let (Code::InvalidArgument, Some(field)) = (code, failure.field()) {
             details.add_bad_request_violation(field, message);

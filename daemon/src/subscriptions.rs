@@ -26,10 +26,10 @@ use crate::settings::Settings;
 use crate::status::Failure;
 
 pub(crate) use pipe::Outgoing;
-pub(crate) use snapshot::alive_at;
-pub(crate) use start::{position_of, time};
 use registry::Registry;
+pub(crate) use snapshot::alive_at;
 use start::{OnGap, Start};
+pub(crate) use start::{position_of, time};
 use stream::Subscription;
 
 /// Name of the method in metrics.
@@ -68,7 +68,12 @@ struct Order {
 
 impl Subscriptions {
     /// No streams yet. When `drain` is cancelled every stream says goodbye and ends, and no new one begins.
-    pub(crate) fn new(log: Arc<Log>, metrics: Metrics, settings: &Settings, drain: CancellationToken) -> Self {
+    pub(crate) fn new(
+        log: Arc<Log>,
+        metrics: Metrics,
+        settings: &Settings,
+        drain: CancellationToken,
+    ) -> Self {
         Self {
             log,
             registry: Arc::new(Registry::new(settings.grpc.subscribers_max, &metrics)),

@@ -76,7 +76,8 @@ mod tests {
         for id in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
             assert_eq!(from_hex16(&hex16(id)), Some(id));
         }
-        for text in ["", "1", "0123456789ABCDEF", "0123456789abcdef0", "+123456789abcdef", "0123456789abcdeg"] {
+        for text in ["", "1", "0123456789ABCDEF", "0123456789abcdef0", "+123456789abcdef", "0123456789abcdeg"]
+        {
             assert_eq!(from_hex16(text), None, "{text}");
         }
     }

@@ -71,8 +71,6 @@ instruments! {
     watch_limit_reached: Counter = ("watch_limit_reached");
     /// Times the kernel dropped notifications and everything was looked at again.
     watch_overflows: Counter = ("watch_overflows");
-    /// Watches that ended without being asked to.
-    watches_lost: Counter = ("watches_lost");
 
     /// Reasons to look that arrived, by reason.
     wakes: CounterByName = ("wakes", "reason");
@@ -96,8 +94,6 @@ instruments! {
     settle_timeouts: Counter = ("settle_timeouts");
     /// Things that should not be in a repository or a journal, by kind.
     anomalies: CounterByName = ("anomalies", "kind");
-    /// Refs that cannot be read now.
-    broken_refs: Gauge = ("broken_refs");
     /// Updates classified by whether the old value is an ancestor of the new one.
     ancestry: CounterBy<Ancestry> = ("ancestry");
     /// Time one classification took.

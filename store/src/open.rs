@@ -21,7 +21,7 @@ use crate::{Durability, OnCorrupt, Options, Store};
 mod integrity;
 mod lock;
 mod outcome;
-mod schema;
+pub(crate) mod schema;
 pub(crate) mod witness;
 
 /// Page cache of a connection that writes.

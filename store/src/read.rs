@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use refwatch_core::{ObjectId, RefName, RefState};
 use rusqlite::{Connection, OptionalExtension, Row, ffi};
 
+use self::pool::Pool;
 use crate::bytes::{self, Malformed};
-use crate::{Bounds, RepositoryKey, RepositoryRow, Store, row, value};
+use crate::{Bounds, RepositoryKey, RepositoryRow, row, value};
 
 mod events;
 pub(crate) mod pool;
@@ -63,16 +64,16 @@ impl From<rusqlite::Error> for ReadError {
 /// together. Never waits for the writer, nor the writer for it. Hold it briefly: while it lives, the write-ahead log
 /// is not cut.
 pub struct Reader<'store> {
-    store: &'store Store,
+    pool: &'store Pool,
     connection: Option<Connection>,
     bounds: Bounds,
 }
 
 impl<'store> Reader<'store> {
-    pub(crate) fn new(store: &'store Store) -> Result<Self, ReadError> {
-        let connection = store.pool.take()?;
+    pub(crate) fn new(pool: &'store Pool) -> Result<Self, ReadError> {
+        let connection = pool.take()?;
         // From here on, dropping the reader gives the connection back.
-        let mut reader = Self { store, connection: Some(connection), bounds: Bounds { floor: 1, last: 0 } };
+        let mut reader = Self { pool, connection: Some(connection), bounds: Bounds { floor: 1, last: 0 } };
         reader.bounds = {
             let connection = reader.connection();
             connection.prepare_cached("BEGIN")?.execute(())?;
@@ -197,7 +198,7 @@ impl Drop for Reader<'_> {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         let ended = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
-        self.store.pool.give_back(connection, ended);
+        self.pool.give_back(connection, ended);
     }
 }
 

@@ -189,7 +189,7 @@ impl Store {
     /// # Errors
     /// [`ReadError::Busy`] after that; [`ReadError::Io`] or [`ReadError::Corrupt`] if the database cannot be opened.
     pub fn read(&self) -> Result<Reader<'_>, ReadError> {
-        Reader::new(self)
+        Reader::new(&self.pool)
     }
 
     /// Deletes what [`Options::retention`] does not keep, and the refs of deleted repositories that the floor has

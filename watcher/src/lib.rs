@@ -1,9 +1,10 @@
 //! Sees what changes in Git repositories.
+pub(crate) mod dir;
+pub mod discover;
+pub mod filesystem;
+pub mod layout;
 pub mod notify;
 pub mod objects;
-pub mod wake;
-pub mod discover;
-pub mod layout;
 pub mod scan;
 pub mod signature;
-pub(crate) mod dir;
+pub mod wake;

@@ -16,9 +16,6 @@ use notify::{ErrorKind, Event, EventKind, RecursiveMode, Watcher as _};
 
 use crate::wake::{Board, RepositoryKey, Wake, Whole};
 
-/// Notification instances: adding a watch is a round trip to an instance's thread, so a few of them start faster.
-const SHARDS: usize = 2;
-
 /// Why a directory is not watched.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
@@ -66,7 +63,8 @@ pub struct Counts {
 
 /// Watches directories of repositories and roots, and posts wakes.
 pub struct Notifier {
-    shards: Vec<Mutex<notify::RecommendedWatcher>>,
+    /// One instance for everything: notifications come in one order, and no directory is watched twice.
+    watcher: Mutex<notify::RecommendedWatcher>,
     shared: Arc<Shared>,
     fence_dir: tempfile::TempDir,
     fence_next: AtomicU64,
@@ -79,7 +77,7 @@ struct Shared {
     counts: Counts,
     failed: AtomicBool,
     fence_path: PathBuf,
-    fence: Mutex<Vec<u64>>,
+    fence: Mutex<u64>,
     fence_passed: Condvar,
 }
 
@@ -102,20 +100,17 @@ impl Notifier {
             counts: Counts::default(),
             failed: AtomicBool::new(false),
             fence_path,
-            fence: Mutex::new(vec![0; SHARDS]),
+            fence: Mutex::default(),
             fence_passed: Condvar::new(),
         });
-        let mut shards = Vec::with_capacity(SHARDS);
-        for index in 0..SHARDS {
-            let handler = { let shared = Arc::clone(&shared); move |event| shared.handle(index, event) };
-            let config = notify::Config::default().with_follow_symlinks(false);
-            let mut watcher = notify::RecommendedWatcher::new(handler, config).map_err(|error| failed(&error))?;
-            watcher
-                .watch(&shared.fence_path, RecursiveMode::NonRecursive)
-                .map_err(|error| failed(&error))?;
-            shards.push(Mutex::new(watcher));
-        }
-        Ok(Self { shards, shared, fence_dir, fence_next: AtomicU64::new(1) })
+        let handler = {
+            let shared = Arc::clone(&shared);
+            move |event| shared.handle(event)
+        };
+        let config = notify::Config::default().with_follow_symlinks(false);
+        let mut watcher = notify::RecommendedWatcher::new(handler, config).map_err(|error| failed(&error))?;
+        watcher.watch(&shared.fence_path, RecursiveMode::NonRecursive).map_err(|error| failed(&error))?;
+        Ok(Self { watcher: Mutex::new(watcher), shared, fence_dir, fence_next: AtomicU64::new(1) })
     }
 
     /// Says which repository a git directory is. Notifications below it are its wakes from now on.
@@ -139,11 +134,9 @@ impl Notifier {
     /// # Errors
     /// [`WatchError`]; nothing is watched then.
     pub fn watch(&self, directory: &Path) -> Result<(), WatchError> {
-        let result = self
-            .shard_of(directory)
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .watch(directory, RecursiveMode::NonRecursive);
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = watcher.watch(directory, RecursiveMode::NonRecursive);
+        drop(watcher);
         let path = || directory.to_owned();
         match result {
             Ok(()) => Ok(()),
@@ -179,7 +172,7 @@ impl Notifier {
         let mut seen = self.shared.fence.lock().unwrap_or_else(PoisonError::into_inner);
         let mut passed = false;
         loop {
-            if seen.iter().all(|shard| *shard >= number) {
+            if *seen >= number {
                 passed = true;
                 break;
             }
@@ -209,17 +202,6 @@ impl Notifier {
     pub fn is_well(&self) -> bool {
         !self.shared.failed.load(Ordering::Relaxed) && self.fence_dir.path().exists()
     }
-
-    fn shard_of(&self, directory: &Path) -> &Mutex<notify::RecommendedWatcher> {
-        // All directories of one repository go to one instance where it matters: their notifications keep their
-        // order. The first two path components below a root are shared by many, so the whole path up to the git
-        // directory decides.
-        let map = self.shared.repositories.read().unwrap_or_else(PoisonError::into_inner);
-        let bytes = directory.as_os_str().as_bytes();
-        let key = find(&map, bytes).map_or(0, |(key, _)| key);
-        let shards = i64::try_from(self.shards.len()).expect("a few shards");
-        &self.shards[usize::try_from(key.rem_euclid(shards)).expect("below the number of shards")]
-    }
 }
 
 /// Finds the registered git directory that a path is, or is below, and the rest of the path.
@@ -247,7 +229,7 @@ enum Happened {
 }
 
 impl Shared {
-    fn handle(&self, shard: usize, event: notify::Result<Event>) {
+    fn handle(&self, event: notify::Result<Event>) {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
@@ -272,23 +254,23 @@ impl Shared {
         );
         match event.kind {
             EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
-                self.route(shard, path, Happened::Came, directory);
+                self.route(path, Happened::Came, directory);
             }
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => {
-                self.route(shard, path, Happened::Written, false);
+                self.route(path, Happened::Written, false);
             }
-            EventKind::Remove(_) => self.route(shard, path, Happened::Went, directory),
+            EventKind::Remove(_) => self.route(path, Happened::Went, directory),
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
-                self.route(shard, path, Happened::Left, false);
+                self.route(path, Happened::Left, false);
             }
             EventKind::Any | EventKind::Access(_) | EventKind::Modify(_) | EventKind::Other => {}
         }
     }
 
-    fn route(&self, shard: usize, path: &Path, happened: Happened, directory: bool) {
+    fn route(&self, path: &Path, happened: Happened, directory: bool) {
         if path.parent() == Some(&self.fence_path) {
             if happened == Happened::Came {
-                self.pass_fence(shard, path.file_name());
+                self.pass_fence(path.file_name());
             }
             return;
         }
@@ -308,11 +290,11 @@ impl Shared {
         }
     }
 
-    fn pass_fence(&self, shard: usize, name: Option<&OsStr>) {
+    fn pass_fence(&self, name: Option<&OsStr>) {
         let number = name.and_then(OsStr::to_str).and_then(|name| name.parse::<u64>().ok());
         if let Some(number) = number {
             let mut seen = self.fence.lock().unwrap_or_else(PoisonError::into_inner);
-            seen[shard] = seen[shard].max(number);
+            *seen = number.max(*seen);
             self.fence_passed.notify_all();
         }
     }

@@ -77,7 +77,7 @@ impl Relation {
     pub const fn forward(self) -> Forward {
         match self {
             Relation::FastForward => Forward::FastForward,
-            Relation::Forced => Forward::Forced,
+            Relation::Forced | Relation::Unknown(UnknownReason::Diverged) => Forward::Forced,
             Relation::Unrelated => Forward::Unrelated,
             Relation::Unknown(_) => Forward::Unknown,
         }

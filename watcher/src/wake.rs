@@ -35,6 +35,20 @@ pub enum Whole {
     Startup,
 }
 
+impl Whole {
+    /// The label of this reason in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Whole::Notified => "notified",
+            Whole::Overflow => "overflow",
+            Whole::Retry => "retry",
+            Whole::Poll => "poll",
+            Whole::Sweep => "sweep",
+            Whole::Startup => "startup",
+        }
+    }
+}
+
 /// What is to be looked at in one repository.
 #[derive(Debug, Default)]
 pub struct Pending {
@@ -97,26 +111,6 @@ pub enum Wake<'a> {
     Structure,
     /// Everything is to be read.
     Whole(Whole),
-}
-
-impl Wake<'_> {
-    /// The label of this reason in metrics.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Wake::Placed(_) | Wake::Touched(_) => "ref",
-            Wake::Locked(_) | Wake::Unlocked(_) => "lock",
-            Wake::Directory(_) => "directory",
-            Wake::Packed => "packed_refs",
-            Wake::Config => "config",
-            Wake::Structure => "structure",
-            Wake::Whole(Whole::Notified) => "notified",
-            Wake::Whole(Whole::Overflow) => "overflow",
-            Wake::Whole(Whole::Retry) => "retry",
-            Wake::Whole(Whole::Poll) => "poll",
-            Wake::Whole(Whole::Sweep) => "sweep",
-            Wake::Whole(Whole::Startup) => "startup",
-        }
-    }
 }
 
 /// What a worker is given.
@@ -254,10 +248,14 @@ impl Board {
         if !matches!(wake, Wake::Unlocked(_) | Wake::Placed(_) | Wake::Touched(_)) {
             slot.rest_barrier = slot.locks.next;
         }
+        if !matches!(wake, Wake::Unlocked(_)) {
+            inner.give_ticket(key);
+        }
         self.schedule(&mut inner, key);
     }
 
-    /// Posts a whole look that is not to begin before `delay` is over.
+    /// Posts a whole look that is not to begin before `delay` is over: another try at what failed. [`Board::quiesce`]
+    /// does not wait for it.
     pub fn post_later(&self, key: RepositoryKey, why: Whole, delay: Duration) {
         let mut inner = self.lock();
         let slot = inner.slots.entry(key).or_default();
@@ -436,10 +434,6 @@ impl Board {
             return;
         }
         slot.since.get_or_insert(now);
-        if slot.pending_ticket.is_none() {
-            inner.tickets += 1;
-            slot.pending_ticket = Some(inner.tickets);
-        }
         if matches!(slot.state, State::Queued | State::Running) {
             return;
         }
@@ -458,6 +452,16 @@ impl Board {
 }
 
 impl Inner {
+    /// Lets [`Board::quiesce`] wait for what is pending of a repository.
+    fn give_ticket(&mut self, key: RepositoryKey) {
+        if let Some(slot) = self.slots.get_mut(&key)
+            && slot.pending_ticket.is_none()
+        {
+            self.tickets += 1;
+            slot.pending_ticket = Some(self.tickets);
+        }
+    }
+
     fn note_roots(&mut self) {
         if self.roots_ticket.is_none() {
             self.tickets += 1;
@@ -513,7 +517,8 @@ impl Slot {
 
     fn has_settled(&self) -> bool {
         let passed = |barrier: u64| self.locks.oldest().is_none_or(|oldest| oldest >= barrier);
-        (!self.names.is_empty() && passed(self.barrier_min)) || (!self.rest.is_empty() && passed(self.rest_barrier))
+        (!self.names.is_empty() && passed(self.barrier_min))
+            || (!self.rest.is_empty() && passed(self.rest_barrier))
     }
 
     /// The latest moment until which this is held back.

@@ -19,8 +19,9 @@ impl Progress {
             return;
         }
         let bar = self.0.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("first scan {bar:40} {pos}/{len} repositories {elapsed}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            let style =
+                ProgressStyle::with_template("first scan {bar:40} {pos}/{len} repositories {elapsed}")
+                    .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(all).with_style(style)
         });
         bar.set_length(all);

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use refwatch_store::{ReadError, Reader, RepositoryRow, RepositoryState, Store};
+use refwatch_store::{ReadError, ReadOnly, Reader, RepositoryRow, RepositoryState};
 
 use super::exit::{self, Exit};
 use super::output::Out;
@@ -49,14 +49,10 @@ pub(super) fn run(args: &Args, out: &mut Out) -> Result<ExitCode, Exit> {
     Ok(if findings == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Opens the database without writing to it.
-///
-/// The store has no such way in yet, and opening it as the daemon does would take its lock and might begin a new
-/// epoch: a check that ends every cursor is worse than none.
-fn open(path: &Path) -> Result<Store, Exit> {
-    let message =
-        format!("{}: this build of refwatch cannot open a database for reading only", path.display());
-    Err(Exit::new(exit::SERVER, message))
+/// Opens the database without writing to it: opening it as the daemon does would take its lock and might begin a
+/// new epoch, and a check that ends every cursor is worse than none.
+fn open(path: &Path) -> Result<ReadOnly, Exit> {
+    ReadOnly::open(path).map_err(|error| Exit::new(exit::SERVER, error.to_string()))
 }
 
 /// The database that is meant.

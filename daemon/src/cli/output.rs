@@ -8,15 +8,16 @@ use clap::ValueEnum;
 /// Stdout, or what stands in for it in a test.
 pub(super) struct Out {
     writer: BufWriter<Box<dyn Write>>,
+    is_stdout: bool,
 }
 
 impl Out {
     pub(super) fn stdout() -> Self {
-        Self::to(io::stdout())
+        Self { is_stdout: true, ..Self::to(io::stdout()) }
     }
 
     pub(super) fn to(writer: impl Write + 'static) -> Self {
-        Self { writer: BufWriter::new(Box::new(writer)) }
+        Self { writer: BufWriter::new(Box::new(writer)), is_stdout: false }
     }
 
     /// Writes a line. It may stay in memory until the next [`Out::flush`].
@@ -33,9 +34,35 @@ impl Out {
         self.writer.flush()
     }
 
+    /// Waits until whoever reads stdout is gone: a tail piped into `head` has nothing to write that would tell.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let is_stdout = self.is_stdout;
+        async move {
+            if is_stdout {
+                // Ends with the process if nothing happens.
+                let _ = tokio::task::spawn_blocking(wait_for_hangup).await;
+            } else {
+                std::future::pending().await
+            }
+        }
+    }
+
     /// For libraries that write by themselves.
     pub(super) fn writer(&mut self) -> &mut dyn Write {
         &mut self.writer
+    }
+}
+
+fn wait_for_hangup() {
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    let stdout = io::stdout();
+    loop {
+        // Asks for nothing: errors and hang-ups are told all the same. A file has none, and is waited on for ever.
+        match poll(&mut [PollFd::new(&stdout, PollFlags::empty())], None) {
+            Err(rustix::io::Errno::INTR) => {}
+            Ok(_) | Err(_) => return,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `refwatch tail`: prints events as they happen.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -131,8 +132,12 @@ struct Tail<'a> {
 
 impl Tail<'_> {
     async fn follow(mut self, mut watch: Watch) -> Result<ExitCode, Exit> {
+        let mut closed = pin!(self.out.closed());
         loop {
-            let update = watch.next().await.map_err(|failure| self.failed(failure))?;
+            let update = tokio::select! {
+                update = watch.next() => update.map_err(|failure| self.failed(failure))?,
+                () = &mut closed => return Ok(ExitCode::SUCCESS),
+            };
             self.take(update)?;
             if self.left == Some(0) {
                 return Ok(ExitCode::SUCCESS);

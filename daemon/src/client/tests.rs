@@ -1,3 +1,5 @@
+mod tls;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -257,6 +259,7 @@ async fn the_token_is_read_at_every_connection() {
     take_until(&mut watch, 1).await;
     std::fs::write(&token_file, "second\n").expect("written");
     proxy.cut();
+    while !matches!(next(&mut watch).await, Ok(Update::Disconnected(_))) {}
     fake.append(1);
     take_until(&mut watch, 2).await;
     let tokens: Vec<_> = fake.script().requests.iter().map(|(_, token)| token.clone()).collect();

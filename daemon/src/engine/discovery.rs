@@ -151,10 +151,8 @@ impl Engine {
             } else if start.symlink_metadata().is_err() {
                 let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
                 let below = followed.by_path.range(start.clone()..);
-                let keys: Vec<_> = below
-                    .take_while(|(path, _)| path.starts_with(&start))
-                    .map(|(_, key)| *key)
-                    .collect();
+                let keys: Vec<_> =
+                    below.take_while(|(path, _)| path.starts_with(&start)).map(|(_, key)| *key).collect();
                 drop(followed);
                 for key in keys {
                     self.board.post(key, Wake::Structure);
@@ -181,7 +179,8 @@ impl Engine {
             }
             Visit::LinkOut { path, target } => {
                 let target = target.display();
-                self.problems.report(&path, format!("a symbolic link to {target}: not followed; add it as a root"));
+                self.problems
+                    .report(&path, format!("a symbolic link to {target}: not followed; add it as a root"));
             }
             Visit::Problem { path, error } => self.problems.report(&path, error.to_string()),
         });
@@ -244,7 +243,7 @@ impl Engine {
         let known = state.signature.take();
         let seen = layout::probe(state.git_dir()).ok().and_then(|layout| {
             repository.lay_out(state, layout.clone());
-            state.polled = self.notifier.is_none();
+            state.polled = self.must_poll(&layout);
             scan::directories(&layout, &mut |directory| self.watch(state, directory)).ok()?;
             signature::signature(&layout).ok().flatten()
         });
@@ -318,7 +317,13 @@ impl Engine {
     }
 
     /// A repository was renamed: the same one at another path.
-    fn move_to(self: &Arc<Self>, root: &Root, repository: &Arc<Repository>, state: &mut State, git_dir: &Path) {
+    fn move_to(
+        self: &Arc<Self>,
+        root: &Root,
+        repository: &Arc<Repository>,
+        state: &mut State,
+        git_dir: &Path,
+    ) {
         let before = state.git_dir().to_owned();
         let relative = git_dir.strip_prefix(&*root.path).unwrap_or(Path::new("."));
         let path = relative.as_os_str().as_bytes().to_vec();

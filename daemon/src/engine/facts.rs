@@ -286,7 +286,9 @@ impl Engine {
             if fact.is_some() {
                 continue;
             }
-            if patience == Patience::Quick && budget.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if patience == Patience::Quick
+                && budget.deadline.is_some_and(|deadline| deadline <= Instant::now())
+            {
                 return false;
             }
             *fact = self.fact(&mut asked, step, seen, budget, patience);
@@ -337,7 +339,7 @@ impl Engine {
         self.metrics.ancestry_duration.observe(began.elapsed());
         self.metrics.ancestry.inc(match relation {
             Relation::FastForward => Ancestry::FastForward,
-            Relation::Forced => Ancestry::Forced,
+            Relation::Forced | Relation::Unknown(UnknownReason::Diverged) => Ancestry::Forced,
             Relation::Unrelated => Ancestry::Unrelated,
             Relation::Unknown(_) => Ancestry::Unknown,
         });

@@ -13,6 +13,9 @@ use refwatch_watcher::layout::Layout;
 
 use super::{Job, RETRY_FIRST, RETRY_LAST};
 
+/// Values that the store holds already and that are kept in memory all the same.
+const OVERLAY_KEPT_MAX: usize = 4;
+
 /// One repository that is followed.
 ///
 /// Its lock is held over a pass, so passes of one repository come one after the other.
@@ -20,7 +23,7 @@ use super::{Job, RETRY_FIRST, RETRY_LAST};
 pub(crate) struct Repository {
     pub(crate) key: RepositoryKey,
     state: Mutex<State>,
-    /// Values that are on their way to the store, and more recent than what it holds. Apart from the state, because
+    /// Values that are on their way to the store, or just got there: never older than what it holds. Apart from the state, because
     /// the store's writer takes them out and must never wait for a pass.
     overlay: Mutex<HashMap<RefName, Overlaid>>,
     /// A commit failed: what is known is what the store holds.
@@ -149,11 +152,13 @@ impl Repository {
         }
     }
 
-    /// Takes values out that the store holds now.
+    /// Takes values out that the store holds now; a few stay, so that a busy ref is not looked up for every change.
     pub(crate) fn written(&self, names: &[RefName], ticket: u64) {
         let mut overlay = self.overlays();
         for name in names {
-            if overlay.get(name).is_some_and(|overlaid| overlaid.ticket == ticket) {
+            if overlay.get(name).is_some_and(|overlaid| overlaid.ticket == ticket)
+                && (overlay.len() > OVERLAY_KEPT_MAX || names.len() > OVERLAY_KEPT_MAX)
+            {
                 overlay.remove(name);
             }
         }

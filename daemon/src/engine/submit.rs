@@ -45,9 +45,8 @@ impl Engine {
         let facts: Vec<Facts> =
             std::mem::take(&mut job.facts).into_iter().map(Option::unwrap_or_default).collect();
         let releases = &self.releases;
-        let is_release = |tag: &[u8]| {
-            std::str::from_utf8(tag).is_ok_and(|tag| crate::releases::is_release(releases, tag))
-        };
+        let is_release =
+            |tag: &[u8]| std::str::from_utf8(tag).is_ok_and(|tag| crate::releases::is_release(releases, tag));
         let rules = Rules {
             bareness: repository.bareness(),
             is_release: &is_release,
@@ -119,9 +118,10 @@ fn peeled_after(seen: &crate::pass::Seen, events: &[Event]) -> Option<ObjectId> 
     if seen.after_peeled.is_some() || !seen.look.name.as_bytes().starts_with(b"refs/tags/") {
         return seen.after_peeled;
     }
-    let last = events.iter().rev().find(|event| {
-        event.change.is_some() && event.name.as_ref() == Some(&seen.look.name)
-    });
+    let last = events
+        .iter()
+        .rev()
+        .find(|event| event.change.is_some() && event.name.as_ref() == Some(&seen.look.name));
     match last {
         Some(event) => event.new_peeled,
         None => seen.before_peeled,

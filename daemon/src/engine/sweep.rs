@@ -117,10 +117,12 @@ impl Engine {
             polled.iter().copied().filter(|key| only.is_none_or(|only| only.contains(key))).collect()
         };
         for key in polled {
-            let gone = || self.repository(key).is_some_and(|repository| {
-                let state = repository.lock();
-                signature::signature(&state.layout).is_err()
-            });
+            let gone = || {
+                self.repository(key).is_some_and(|repository| {
+                    let state = repository.lock();
+                    signature::signature(&state.layout).is_err()
+                })
+            };
             if self.differs(key) || gone() {
                 self.board.post(key, Wake::Whole(Whole::Poll));
             }

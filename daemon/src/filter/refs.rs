@@ -61,6 +61,8 @@ impl Refs {
 
     /// True when every ref is wanted, but perhaps those of internal namespaces.
     pub(crate) fn are_all_but_internal(&self) -> bool {
-        self.include.is_none() && self.exclude.is_none() && self.namespaces | bit(Namespace::Internal) == EVERY
+        self.include.is_none()
+            && self.exclude.is_none()
+            && self.namespaces | bit(Namespace::Internal) == EVERY
     }
 }

@@ -74,7 +74,8 @@ fn excluding_is_stronger_than_including() {
 #[test]
 fn events_without_a_ref_are_not_refused_for_their_ref() {
     let gone = logged(EventType::RepositoryDeleted, None, None);
-    let filter = EventFilter { namespaces: vec![RefNamespace::Tag.into()], ..globs(&["refs/heads/main"], &["**"]) };
+    let filter =
+        EventFilter { namespaces: vec![RefNamespace::Tag.into()], ..globs(&["refs/heads/main"], &["**"]) };
     assert!(passes(filter, &gone));
     let only_branches =
         EventFilter { types: vec![GitEventType::BranchUpdated.into()], ..EventFilter::default() };
@@ -137,7 +138,8 @@ fn repositories_pass_by_id_or_by_path() {
 
 #[test]
 fn what_most_ask_for_is_recognised() {
-    let only_hides_internal = |filter: EventFilter| Filter::compile(Some(&filter)).unwrap().only_hides_internal();
+    let only_hides_internal =
+        |filter: EventFilter| Filter::compile(Some(&filter)).unwrap().only_hides_internal();
     assert!(Filter::compile(None).unwrap().only_hides_internal());
     assert!(only_hides_internal(EventFilter { include_internal: true, ..EventFilter::default() }));
     assert!(!only_hides_internal(globs(&["**"], &[])));
@@ -170,9 +172,11 @@ fn a_mistake_is_blamed_on_its_field() {
     ];
     for (filter, expected) in table {
         let failure = Filter::compile(Some(&filter)).unwrap_err();
-        let found = match &failure {
-            Failure::Glob { field, .. } | Failure::OutOfBounds { field, .. } | Failure::Invalid { field, .. } => field,
-            other => panic!("{other:?}"),
+        let (Failure::Glob { field: found, .. }
+        | Failure::OutOfBounds { field: found, .. }
+        | Failure::Invalid { field: found, .. }) = &failure
+        else {
+            panic!("{failure:?}")
         };
         assert_eq!(found, expected);
     }

@@ -39,7 +39,9 @@ pub(crate) enum BindError {
     #[error("{setting}: cannot read {}: {source}", path.display())]
     File { setting: &'static str, path: PathBuf, source: io::Error },
     /// Key, certificate or authority are no such things.
-    #[error("grpc.tls_certificate, grpc.tls_key or grpc.tls_client_ca cannot be used: {detail}; they are PEM files")]
+    #[error(
+        "grpc.tls_certificate, grpc.tls_key or grpc.tls_client_ca cannot be used: {detail}; they are PEM files"
+    )]
     Tls { detail: String },
     /// The token file has no token, or a bad one.
     #[error("grpc.token_file: {}: {detail}", path.display())]

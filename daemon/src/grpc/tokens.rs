@@ -101,8 +101,7 @@ pub(super) struct TokenFile {
 impl TokenFile {
     /// Reads the file for the first time.
     pub(super) fn open(path: &Path) -> Result<Self, BindError> {
-        let failed =
-            |source| BindError::File { setting: "grpc.token_file", path: path.to_owned(), source };
+        let failed = |source| BindError::File { setting: "grpc.token_file", path: path.to_owned(), source };
         let refused = |detail| BindError::Tokens { path: path.to_owned(), detail };
         let signature = signature(path).map_err(failed)?;
         if signature.2 > FILE_BYTES_MAX {

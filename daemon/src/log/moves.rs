@@ -28,9 +28,12 @@ struct Known {
     /// Every move with this sequence or a later one is known.
     from: u64,
     count: usize,
-    /// Sequence, and path before, in order of sequence.
-    by_key: HashMap<RepositoryKey, Vec<(u64, Box<[u8]>)>>,
+    /// In order of sequence.
+    by_key: HashMap<RepositoryKey, Vec<Move>>,
 }
+
+/// Sequence, and path before.
+type Move = (u64, Box<[u8]>);
 
 impl Moves {
     pub(super) fn known_after(last: u64) -> Self {

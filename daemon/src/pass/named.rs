@@ -12,10 +12,15 @@ use refwatch_core::{Look, ObjectId, Origin, RefName, RefState, RefStorage};
 use refwatch_store::ReadError;
 use refwatch_watcher::layout;
 use refwatch_watcher::scan::{self, Observed};
-use refwatch_watcher::wake::{Named, Pending};
+use refwatch_watcher::wake::{Named, Pending, Wake};
 
 use super::{PassError, Seen, state_of};
 use crate::engine::{DOUBT, Engine, Job, Repository, State};
+
+/// Names from which on they are read by several threads.
+const READ_TOGETHER_MIN: usize = 2048;
+/// Threads that read then.
+const READERS: usize = 4;
 
 /// What was read of one ref, before it is compared with what is known.
 struct Reading {
@@ -25,6 +30,9 @@ struct Reading {
     /// before the directory was watched, nobody saw.
     named: Option<Named>,
 }
+
+/// The value of a ref that subscribers hold or will hold, and what its tag names.
+type Known = (Option<RefState>, Option<ObjectId>);
 
 /// What a look makes of its readings.
 #[derive(Default)]
@@ -45,16 +53,17 @@ pub(super) fn look(
 ) -> Result<(), PassError> {
     let job = Job::new(state, pending.since);
     let mut directories: BTreeSet<Box<[u8]>> = pending.directories.clone();
-    let mut readings = Vec::with_capacity(pending.names.len());
+    let mut names = Vec::with_capacity(pending.names.len());
     for (path, named) in &pending.names {
-        // `refs/heads` renamed away or into place is told like a file.
-        let Ok(name) = RefName::new(path) else {
-            directories.insert(path.clone());
-            continue;
-        };
-        let observed = scan::one(&state.layout, &name)?;
-        readings.push(Reading { name, observed, named: Some(*named) });
+        match RefName::new(path) {
+            Ok(name) => names.push((name, *named)),
+            // `refs/heads` renamed away or into place is told like a file.
+            Err(_) => {
+                directories.insert(path.clone());
+            }
+        }
     }
+    let readings = read(state, names)?;
     let mut judged = judge(engine, repository, state, readings)?;
     directories.append(&mut judged.unknown);
     let mut below = Vec::new();
@@ -79,6 +88,30 @@ pub(super) fn look(
     }
     engine.conclude(repository, state, Origin::Notify, seen, job);
     Ok(())
+}
+
+/// Reads the files of refs; many of them by a few threads, since most of the time goes into opening files.
+fn read(state: &State, names: Vec<(RefName, Named)>) -> Result<Vec<Reading>, PassError> {
+    let layout = &state.layout;
+    let read_each = |names: &[(RefName, Named)]| -> Result<Vec<Reading>, PassError> {
+        let reading = |(name, named): &(RefName, Named)| {
+            let observed = scan::one(layout, name)?;
+            Ok(Reading { name: name.clone(), observed, named: Some(*named) })
+        };
+        names.iter().map(reading).collect()
+    };
+    if names.len() < READ_TOGETHER_MIN {
+        return read_each(&names);
+    }
+    let mut readings = Vec::with_capacity(names.len());
+    std::thread::scope(|scope| {
+        let parts: Vec<_> =
+            names.chunks(names.len().div_ceil(READERS)).map(|part| scope.spawn(|| read_each(part))).collect();
+        for part in parts {
+            readings.extend(part.join().expect("BUG: a reader of refs panicked")?);
+        }
+        Ok(readings)
+    })
 }
 
 /// Compares readings with what is known.
@@ -116,11 +149,7 @@ fn judge(
 }
 
 /// The values that subscribers hold or will hold, in the order of the readings.
-fn known(
-    engine: &Engine,
-    repository: &Repository,
-    readings: &[Reading],
-) -> Result<Vec<(Option<RefState>, Option<ObjectId>)>, ReadError> {
+fn known(engine: &Engine, repository: &Repository, readings: &[Reading]) -> Result<Vec<Known>, ReadError> {
     // First the overlay, then the store, opened after: what left the overlay in between is in the store by then.
     let overlaid: Vec<_> = {
         let overlays = repository.overlays();
@@ -203,6 +232,16 @@ fn is_coalesced(
     same
 }
 
+/// Tells the board of a lock that was made before its directory was watched.
+fn tell_of_lock(engine: &Engine, repository: &Repository, state: &State, lock: &Path) {
+    let Some(name) = lock.as_os_str().as_bytes().strip_suffix(b".lock") else { return };
+    engine.board.post(repository.key, Wake::Locked(name));
+    if state.git_dir().join(lock).symlink_metadata().is_err() {
+        // It went meanwhile, and that may have been told before.
+        engine.board.post(repository.key, Wake::Unlocked(name));
+    }
+}
+
 /// Reads what is below a directory of refs that came; of one that went, names what was below it.
 fn look_below(
     engine: &Engine,
@@ -216,11 +255,14 @@ fn look_below(
     if state.git_dir().join(relative).symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         let layout = state.layout.clone();
         let scan = scan::subtree(&layout, relative, &mut |directory| engine.watch(state, directory))?;
-        readings.extend(
-            scan.refs
-                .into_iter()
-                .map(|(name, observed)| Reading { name, observed: Some(observed), named: None }),
-        );
+        for lock in &scan.locks {
+            tell_of_lock(engine, repository, state, &lock.path);
+        }
+        readings.extend(scan.refs.into_iter().map(|(name, observed)| Reading {
+            name,
+            observed: Some(observed),
+            named: None,
+        }));
         return Ok(());
     }
     let mut prefix = directory.to_vec();

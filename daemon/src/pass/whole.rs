@@ -1,7 +1,6 @@
 //! A look at every ref of a repository.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,13 +33,20 @@ pub(super) fn look(
     let first = !state.looked;
     let mut seen = compare(engine, repository, state, &scan)?;
     if !first && !seen.is_empty() {
-        if is_settling(engine, repository, state, &scan, pending, why) || doubt(engine, repository, state, &seen, pending, why) {
+        if is_settling(engine, repository, state, &scan, pending, why)
+            || doubt(engine, repository, state, &seen, pending, why)
+        {
             return Ok(());
         }
         state.doubted_whole = None;
     }
     if seen.iter().any(|seen| seen.look.after.is_none()) {
         layout::probe(state.git_dir())?;
+    }
+    if !scan.settled {
+        // Replaced at every try: nothing is missing, but a transaction may have been seen in halves.
+        engine.metrics.scan_retries.inc();
+        engine.board.put_back_whole(repository.key, why, SETTLE_STEP);
     }
     for skipped in &scan.skipped {
         engine.metrics.anomalies.inc("skipped_file");
@@ -50,8 +56,8 @@ pub(super) fn look(
     state.settling = None;
     let origin = match why {
         Whole::Startup => Origin::Startup,
-        Whole::Sweep | Whole::Poll => Origin::Sweep,
-        Whole::Notified | Whole::Overflow | Whole::Retry => Origin::Notify,
+        Whole::Sweep | Whole::Poll | Whole::Retry => Origin::Sweep,
+        Whole::Notified | Whole::Overflow => Origin::Notify,
     };
     if why == Whole::Sweep && !seen.is_empty() {
         engine.metrics.drift.add(seen.len() as u64);
@@ -67,6 +73,7 @@ pub(super) fn look(
             job.take_as_known(std::mem::take(&mut seen));
         }
     }
+    engine.note_layout(repository, state, &mut job);
     engine.is_well(repository, state);
     let signature = scan.signature.map(|signature| signature.0);
     if seen.is_empty() {
@@ -85,12 +92,8 @@ pub(super) fn look(
 
 fn scan(engine: &Engine, state: &mut State) -> Result<Scan, PassError> {
     let layout = state.layout.clone();
-    state.polled = engine.notifier.is_none();
-    let mut directories: Vec<PathBuf> = Vec::new();
-    let scan = scan::full(&layout, &mut |directory| {
-        engine.watch(state, directory);
-        directories.push(directory.to_owned());
-    })?;
+    state.polled = engine.must_poll(&layout);
+    let scan = scan::full(&layout, &mut |directory| engine.watch(state, directory))?;
     engine.metrics.refs_read.add(scan.refs.len() as u64);
     Ok(scan)
 }

@@ -47,7 +47,10 @@ struct Range {
     last: u64,
 }
 
-pub(super) async fn list(log: &Arc<Log>, mut request: v1::ListEventsRequest) -> Result<EncodedFrame, Failure> {
+pub(super) async fn list(
+    log: &Arc<Log>,
+    mut request: v1::ListEventsRequest,
+) -> Result<EncodedFrame, Failure> {
     let page_size = Failure::or_default(
         "page_size",
         std::mem::take(&mut request.page_size),
@@ -96,7 +99,8 @@ fn page(log: &Log, wanted: &Wanted, from: Option<Resume>) -> Result<Option<Encod
     if !log.know_paths_after(&reader, lowest).map_err(failed)? {
         return Ok(None);
     }
-    let mut page = Page { log, wanted, places: log.places(&reader), items: Vec::new(), bytes: 0, failed: None };
+    let mut page =
+        Page { log, wanted, places: log.places(&reader), items: Vec::new(), bytes: 0, failed: None };
     let (position, more) = if wanted.newest_first {
         let before = from.map_or(range.last + 1, |from| from.position);
         page.backwards(&reader, range, before)
@@ -152,12 +156,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     /// Lists what follows a position; gives back where it got to, and whether there is more.
-    fn forwards(
-        &mut self,
-        reader: &Reader<'_>,
-        range: Range,
-        after: u64,
-    ) -> Result<(u64, bool), ReadError> {
+    fn forwards(&mut self, reader: &Reader<'_>, range: Range, after: u64) -> Result<(u64, bool), ReadError> {
         if after >= range.last {
             return Ok((after, false));
         }

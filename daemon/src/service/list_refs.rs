@@ -74,11 +74,12 @@ pub(super) async fn list(
 
 fn page(log: &Log, wanted: &Wanted, from: Option<Resume>) -> Result<v1::ListRefsResponse, Failure> {
     let sequence = from.as_ref().map(|from| from.sequence);
-    let failed = |error| match error {
-        ReadError::Expired { .. } => {
+    let failed = |error| {
+        if matches!(error, ReadError::Expired { .. }) {
             Failure::PageToken { detail: "the refs that the first page showed are retained no more" }
+        } else {
+            Failure::of_read(error, sequence.unwrap_or_default(), log.identity())
         }
-        error => Failure::of_read(error, sequence.unwrap_or_default(), log.identity()),
     };
     let reader = log.store().read().map_err(failed)?;
     let bounds = reader.bounds();
@@ -130,7 +131,12 @@ impl Page {
         let id = wire::hex16(row.uid);
         let mut last = after.cloned();
         loop {
-            let read = reader.refs_page_at(sequence, row.key, last.as_ref(), wanted.page_size.clamp(READ_REFS.0, READ_REFS.1))?;
+            let read = reader.refs_page_at(
+                sequence,
+                row.key,
+                last.as_ref(),
+                wanted.page_size.clamp(READ_REFS.0, READ_REFS.1),
+            )?;
             for (name, state, peeled) in read.refs {
                 if self.scanned >= SCAN_REFS {
                     return Ok(Some(Resume { sequence, uid: row.uid, after: last }));

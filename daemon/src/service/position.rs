@@ -62,10 +62,9 @@ async fn sync(inner: &Arc<Inner>, uids: &[u64], timeout: Duration) -> Result<(),
     match waiting.await {
         Ok(Reached::Yes) => Ok(()),
         Ok(Reached::TimedOut) => Err(timed_out()),
-        Ok(Reached::Unknown(index, uid)) => Err(Failure::RepositoryNotFound {
-            field: format!("repository_ids[{index}]"),
-            value: hex16(uid),
-        }),
+        Ok(Reached::Unknown(index, uid)) => {
+            Err(Failure::RepositoryNotFound { field: format!("repository_ids[{index}]"), value: hex16(uid) })
+        }
         Err(error) => Err(Failure::Bug(format!("the barrier did not answer: {error}"))),
     }
 }

@@ -126,7 +126,10 @@ fn every_failure_has_the_code_reason_and_metadata_of_the_contract() {
         assert_eq!(details.retry_info().is_some(), again, "{reason}");
         assert_eq!(details.bad_request().is_some(), code == Code::InvalidArgument, "{reason}");
         let documented = include_str!("../../../proto/refwatch/v1/service.proto");
-        assert!(documented.contains(&format!(" / {reason}")) || documented.contains(&format!(" or {reason}")), "{reason}");
+        assert!(
+            documented.contains(&format!(" / {reason}")) || documented.contains(&format!(" or {reason}")),
+            "{reason}"
+        );
     }
 }
 

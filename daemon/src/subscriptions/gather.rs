@@ -70,7 +70,11 @@ fn take_segment(
 ) -> ControlFlow<()> {
     let entry = segment.entry();
     if !filter.passes_repository(entry.uid, &entry.path) {
-        segment.events().iter().filter(|logged| logged.sequence > after).for_each(|logged| batch.pass(logged));
+        segment
+            .events()
+            .iter()
+            .filter(|logged| logged.sequence > after)
+            .for_each(|logged| batch.pass(logged));
         return ControlFlow::Continue(());
     }
     if whole && let Some(last) = segment.events().last() {
@@ -128,7 +132,11 @@ pub(super) fn from_store(
             batch.pass(&logged);
         }
         scanned += 1;
-        if scanned >= SCAN_EVENTS && batch.is_whole() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if scanned >= SCAN_EVENTS && batch.is_whole() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     });
     match read.err().or(failed) {
         // What comes before the damage is good, and goes out first.

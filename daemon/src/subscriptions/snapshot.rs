@@ -89,7 +89,12 @@ impl Walk {
     ///
     /// # Errors
     /// [`ReadError::Expired`] when the position is retained no more.
-    pub(super) fn step(&mut self, log: &Log, filter: &Filter, bytes_max: usize) -> Result<Vec<Bytes>, ReadError> {
+    pub(super) fn step(
+        &mut self,
+        log: &Log,
+        filter: &Filter,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, ReadError> {
         let reader = log.store().read()?;
         let mut messages = Vec::new();
         let (mut bytes, mut refs, mut repositories) = (0, 0, 0);
@@ -139,7 +144,11 @@ impl Walk {
         let refs = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         self.refs += refs.len() as u64;
-        wire::response(Kind::SnapshotRefs(v1::SnapshotRefs { repository: Some(repository.clone()), refs, last }))
+        wire::response(Kind::SnapshotRefs(v1::SnapshotRefs {
+            repository: Some(repository.clone()),
+            refs,
+            last,
+        }))
     }
 }
 
@@ -147,9 +156,7 @@ impl Walk {
 fn describe(log: &Log, row: &RepositoryRow, sequence: u64) -> v1::Repository {
     let then = log.path_at(row.key, sequence);
     match log.directory().get(row.key) {
-        Some(entry) => {
-            wire::repository(&entry, then.as_deref().unwrap_or(&entry.path), Some(row.ref_count))
-        }
+        Some(entry) => wire::repository(&entry, then.as_deref().unwrap_or(&entry.path), Some(row.ref_count)),
         None => wire::repository_of_row(row, then.as_deref().unwrap_or(&row.path)),
     }
 }

@@ -45,6 +45,7 @@ impl OnGap {
         if self == OnGap::Fail {
             return None;
         }
+        #[expect(clippy::wildcard_enum_match_arm, reason = "only these three are gaps")]
         let (reason, first, last, log) = match failure {
             Failure::CursorExpired { sequence, floor, log } => {
                 (v1::ResetReason::CursorExpired, sequence + 1, floor.saturating_sub(1), log)
@@ -106,8 +107,7 @@ pub(crate) fn time(field: &str, time_us: i64) -> Result<i64, Failure> {
 /// # Errors
 /// The cursor's own [`Failure`]: malformed, of another log, ahead or expired.
 pub(crate) fn position_of(log: &Log, field: &'static str, token: &str) -> Result<u64, Failure> {
-    let cursor =
-        Cursor::decode(token).map_err(|reason| Failure::CursorMalformed { field, reason })?;
+    let cursor = Cursor::decode(token).map_err(|reason| Failure::CursorMalformed { field, reason })?;
     let identity = log.identity();
     if (cursor.server, cursor.epoch) != (identity.server, identity.epoch) {
         return Err(Failure::ForeignEpoch { cursor, log: identity });

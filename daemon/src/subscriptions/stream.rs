@@ -164,18 +164,13 @@ impl Subscription {
         let events_max = gather::recent_events_max(&self.filter, self.batch_bytes_max);
         match log.recent(position, events_max) {
             Recent::Nothing => Ok(None),
-            Recent::Segments(segments) => Ok(Some(gather::from_memory(
-                log,
-                &segments,
-                position,
-                &self.filter,
-                self.batch_bytes_max,
-            ))),
+            Recent::Segments(segments) => {
+                Ok(Some(gather::from_memory(log, &segments, position, &self.filter, self.batch_bytes_max)))
+            }
             Recent::Older => {
                 let (filter, bytes_max) = (Arc::clone(&self.filter), self.batch_bytes_max);
-                let read = self.read(position, move |log| {
-                    gather::from_store(log, position, &filter, bytes_max)
-                });
+                let read =
+                    self.read(position, move |log| gather::from_store(log, position, &filter, bytes_max));
                 let unmoved = Gathered { frame: None, position };
                 Ok(Some(read.await?.unwrap_or(unmoved)))
             }

@@ -72,11 +72,6 @@ impl Batch {
         self.now.position
     }
 
-    /// Events in the batch.
-    pub(crate) fn events(&self) -> u32 {
-        self.now.events
-    }
-
     /// True when it ends with a whole transaction.
     pub(crate) fn is_whole(&self) -> bool {
         self.now.position == self.whole.position
@@ -125,11 +120,6 @@ impl Batch {
         }
         put::text(&mut self.buffer, CURSOR, encoder.cursor(self.now.position).as_bytes());
         Some(Frame { bytes: seal(self.buffer), events: self.now.events })
-    }
-
-    /// The elements of `events`, and nothing else.
-    pub(crate) fn into_items(self) -> Bytes {
-        Bytes::from(self.buffer).slice(HEAD_BYTES..)
     }
 
     /// The message, and where in it the elements of `events` are.

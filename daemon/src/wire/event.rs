@@ -264,10 +264,10 @@ fn put_extra(out: &mut Vec<u8>, kind: EventType, extra: &Extra) {
     }
     if let Some(previous) = &extra.previous {
         let text = String::from_utf8_lossy(previous);
-        match kind {
-            EventType::RepositoryMoved => put::text(out, 26, text.as_bytes()),
-            EventType::BranchRenamed => put::text(out, 27, text.as_bytes()),
-            _ => {}
+        if kind == EventType::RepositoryMoved {
+            put::text(out, 26, text.as_bytes());
+        } else if kind == EventType::BranchRenamed {
+            put::text(out, 27, text.as_bytes());
         }
     }
     if kind == EventType::RefBroken {
@@ -278,11 +278,14 @@ fn put_extra(out: &mut Vec<u8>, kind: EventType, extra: &Extra) {
 }
 
 fn summary_cause(kind: EventType, reason: &str) -> v1::SummaryCause {
-    match kind {
-        EventType::PushReceived => v1::SummaryCause::Push,
-        _ if reason == describe::REASON_MIRROR => v1::SummaryCause::MirrorFetch,
-        EventType::MirrorSynced => v1::SummaryCause::Bulk,
-        _ => v1::SummaryCause::Unspecified,
+    if kind == EventType::PushReceived {
+        v1::SummaryCause::Push
+    } else if reason == describe::REASON_MIRROR {
+        v1::SummaryCause::MirrorFetch
+    } else if kind == EventType::MirrorSynced {
+        v1::SummaryCause::Bulk
+    } else {
+        v1::SummaryCause::Unspecified
     }
 }
 

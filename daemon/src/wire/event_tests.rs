@@ -1,5 +1,5 @@
-use prost::Message as _;
 use proptest::prelude::*;
+use prost::Message as _;
 use refwatch_core::event::{Extra, Summary};
 use refwatch_core::{
     Cursor, Event, EventType, Forward, Namespace, ObjectFormat, ObjectId, Origin, RefChange, RefName, Target,
@@ -112,9 +112,14 @@ fn message(logged: &Logged, uid: u64, path: &[u8], format: ObjectFormat) -> v1::
             }
             .into(),
         }),
-        previous_path: if event.kind == EventType::RepositoryMoved { lossy(&previous) } else { String::new() },
+        previous_path: if event.kind == EventType::RepositoryMoved {
+            lossy(&previous)
+        } else {
+            String::new()
+        },
         renamed_from: if event.kind == EventType::BranchRenamed { lossy(&previous) } else { String::new() },
-        broken: (event.kind == EventType::RefBroken && has_extra).then(|| v1::BrokenRef { reason: reason.clone() }),
+        broken: (event.kind == EventType::RefBroken && has_extra)
+            .then(|| v1::BrokenRef { reason: reason.clone() }),
         old_symbolic_target_bytes: exact(&symbolic(&event.old)),
         new_symbolic_target_bytes: exact(&symbolic(&event.new)),
         renamed_from_bytes: if event.kind == EventType::BranchRenamed { exact(&previous) } else { vec![] },
@@ -128,9 +133,15 @@ fn names() -> impl Strategy<Value = RefName> {
             prop_oneof![Just(b'a'), Just(b'-'), Just(0xff), Just(0xc3), Just(0xa4)],
             1..300
         )
-        .prop_filter_map("a ref name", |tail| RefName::new(&[b"refs/heads/x".as_slice(), &tail].concat()).ok()),
-        prop_oneof!["refs/tags/v[0-9]{1,3}", "refs/keep-around/[a-f]{2}", "worktrees/w/HEAD", "refs/custom/[a-z]{3}"]
-            .prop_map(|text| RefName::new(text.as_bytes()).unwrap()),
+        .prop_filter_map("a ref name", |tail| RefName::new(&[b"refs/heads/x".as_slice(), &tail].concat())
+            .ok()),
+        prop_oneof![
+            "refs/tags/v[0-9]{1,3}",
+            "refs/keep-around/[a-f]{2}",
+            "worktrees/w/HEAD",
+            "refs/custom/[a-z]{3}"
+        ]
+        .prop_map(|text| RefName::new(text.as_bytes()).unwrap()),
     ]
 }
 
@@ -162,17 +173,19 @@ fn extras() -> impl Strategy<Value = Option<Box<Extra>>> {
         proptest::option::of(0_u8..9),
         text(),
     );
-    proptest::option::of(extra.prop_map(|(actor, push_options, summary, reason, previous, stage, message)| {
-        Box::new(Extra {
-            actor,
-            push_options,
-            summary,
-            reason,
-            previous: previous.map(Vec::into_boxed_slice),
-            stage,
-            message,
-        })
-    }))
+    proptest::option::of(extra.prop_map(
+        |(actor, push_options, summary, reason, previous, stage, message)| {
+            Box::new(Extra {
+                actor,
+                push_options,
+                summary,
+                reason,
+                previous: previous.map(Vec::into_boxed_slice),
+                stage,
+                message,
+            })
+        },
+    ))
 }
 
 fn events() -> impl Strategy<Value = Logged> {
@@ -194,7 +207,13 @@ fn events() -> impl Strategy<Value = Logged> {
         extras(),
     );
     (what, how, 1_u64..u64::MAX / 2, any::<i64>(), any::<i64>()).prop_map(
-        |((kind, name, change, old, new, old_peeled, new_peeled), how, sequence, observed_at_us, repository)| {
+        |(
+            (kind, name, change, old, new, old_peeled, new_peeled),
+            how,
+            sequence,
+            observed_at_us,
+            repository,
+        )| {
             let (forward, origin, coalesced, index, size, extra) = how;
             let event = Event {
                 kind,
@@ -258,7 +277,12 @@ proptest! {
 
 fn of_size(sequence: u64, index: u32, size: u32) -> Logged {
     let name = RefName::new(b"refs/heads/main").unwrap();
-    let event = Event { name: Some(name), index, size, ..Event::of_repository(EventType::BranchUpdated, Origin::Hook) };
+    let event = Event {
+        name: Some(name),
+        index,
+        size,
+        ..Event::of_repository(EventType::BranchUpdated, Origin::Hook)
+    };
     Logged { sequence, repository: 1, observed_at_us: 1, event }
 }
 

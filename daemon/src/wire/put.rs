@@ -74,7 +74,6 @@ pub(super) struct Decimal {
 }
 
 impl Decimal {
-    #[expect(clippy::cast_possible_truncation, reason = "one digit at a time")]
     pub(super) fn new(mut value: u64) -> Self {
         let mut digits = [0; 20];
         let mut start = digits.len();

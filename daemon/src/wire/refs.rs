@@ -74,9 +74,7 @@ pub(crate) fn snapshot_ref(
         repository_id: repository_id.to_owned(),
         name: name.to_text().into_owned(),
         name_bytes: unless_utf8(name),
-        oid: target
-            .and_then(Target::oid)
-            .map_or_else(|| format.zero_hex().to_owned(), |oid| oid.to_hex()),
+        oid: target.and_then(Target::oid).map_or_else(|| format.zero_hex().to_owned(), |oid| oid.to_hex()),
         symbolic_target: symbolic.map(|name| name.to_text().into_owned()).unwrap_or_default(),
         peeled_oid: peeled.map(ObjectId::to_hex).unwrap_or_default(),
         broken: state.is_broken().then(|| v1::BrokenRef { reason: BROKEN.to_owned() }),

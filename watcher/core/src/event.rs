@@ -106,9 +106,9 @@ coded! {
         Unknown = 0, "UNKNOWN";
         /// The new commit contains the old one.
         FastForward = 1, "FAST_FORWARD";
-        /// It does not, but they share history.
+        /// It does not: the old commit is no ancestor of the new one.
         Forced = 2, "FORCED";
-        /// They share no history.
+        /// Neither that, nor do they share any history at all.
         Unrelated = 3, "UNRELATED";
     }
 }

@@ -32,7 +32,10 @@ async fn tokens_let_in_rotate_and_take_streams_with_them() {
     let mut client = harness.client().await;
     for token in [None, Some("wrong-token"), Some("# first")] {
         let refused = info(&mut client, token).await.unwrap_err();
-        assert_eq!((refused.code(), told(&refused).0.as_str()), (Code::Unauthenticated, "CREDENTIALS_INVALID"));
+        assert_eq!(
+            (refused.code(), told(&refused).0.as_str()),
+            (Code::Unauthenticated, "CREDENTIALS_INVALID")
+        );
     }
     let told_info = info(&mut client, Some("first-token")).await.unwrap();
     assert!(told_info.capabilities.contains(&"auth".to_owned()));

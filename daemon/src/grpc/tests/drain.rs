@@ -48,7 +48,8 @@ async fn a_drain_waits_for_nobody_who_watches_the_health_or_is_idle() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_is_bounded_whoever_takes_nothing() {
-    let mut harness = Harness::with(|settings| settings.grpc.drain_timeout = Duration::from_millis(400)).await;
+    let mut harness =
+        Harness::with(|settings| settings.grpc.drain_timeout = Duration::from_millis(400)).await;
     let mut repo = harness.repository("a.git");
     let mut stuck = harness.watch(now()).await;
     harness.fill(&mut repo, 20, 1_000);

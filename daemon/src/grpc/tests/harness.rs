@@ -66,7 +66,6 @@ pub(crate) struct Harness {
     pub(crate) barrier: Arc<Gatekeeper>,
     pub(crate) drain: CancellationToken,
     pub(crate) ready: Check,
-    pub(crate) readiness: Readiness,
     pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) address: std::net::SocketAddr,
     pub(crate) server: JoinSet<()>,
@@ -113,7 +112,11 @@ impl Repo {
                 (Some(_), Some(_)) => (EventType::BranchUpdated, RefChange::Updated),
                 (Some(_), None) => (EventType::BranchDeleted, RefChange::Deleted),
             };
-            commit.refs.push(RefWrite { name: name.clone(), state: new.clone().map(RefState::Good), peeled: None });
+            commit.refs.push(RefWrite {
+                name: name.clone(),
+                state: new.clone().map(RefState::Good),
+                peeled: None,
+            });
             commit.events.push(Event {
                 name: Some(name),
                 change: Some(change),
@@ -166,20 +169,7 @@ impl Harness {
         let mut server = JoinSet::new();
         let (until, counted, probed) = (drain.clone(), metrics.clone(), readiness.clone());
         server.spawn(async move { bound.serve(service, probed, counted, until).await.unwrap() });
-        Self {
-            dir,
-            store,
-            log,
-            directory,
-            metrics,
-            barrier,
-            drain,
-            ready,
-            readiness,
-            subscriptions,
-            address,
-            server,
-        }
+        Self { dir, store, log, directory, metrics, barrier, drain, ready, subscriptions, address, server }
     }
 
     /// Stops the server, and gives the directory back to start another on it.
@@ -250,7 +240,8 @@ impl Harness {
     pub(crate) fn fill(&self, repo: &mut Repo, transactions: u64, size: u64) {
         for _ in 0..transactions {
             let first = repo.refs.len() as u64;
-            let names: Vec<_> = (first..first + size).map(|n| (format!("refs/heads/branch-{n:07}"), n + 1)).collect();
+            let names: Vec<_> =
+                (first..first + size).map(|n| (format!("refs/heads/branch-{n:07}"), n + 1)).collect();
             let changes: Vec<_> = names.iter().map(|(name, value)| (name.as_str(), Some(*value))).collect();
             self.change(repo, &changes);
         }
@@ -311,7 +302,8 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// The next message, `None` at a good end, which there never should be.
     pub(crate) async fn next(&mut self) -> Result<Kind, Status> {
-        let message = tokio::time::timeout(PATIENCE, self.stream.message()).await.expect("a message in time")?;
+        let message =
+            tokio::time::timeout(PATIENCE, self.stream.message()).await.expect("a message in time")?;
         Ok(message.expect("a stream never ends well").kind.expect("a kind that is known"))
     }
 

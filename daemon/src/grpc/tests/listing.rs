@@ -54,16 +54,39 @@ async fn events_are_listed_from_and_to_where_they_are_asked_for() {
     }
     let at = |minute: i64| NOW_US + minute * 60_000_000;
     let mut client = harness.client().await;
-    let tags = EventFilter { ref_include_globs: vec!["refs/tags/*".to_owned()], types: vec![GitEventType::RefUpdated.into()], ..Default::default() };
+    let tags = EventFilter {
+        ref_include_globs: vec!["refs/tags/*".to_owned()],
+        types: vec![GitEventType::RefUpdated.into()],
+        ..Default::default()
+    };
     for newest_first in [false, true] {
         for page_size in [1, 3, 100] {
             let base = v1::ListEventsRequest { page_size, newest_first, ..Default::default() };
             let table: [(v1::ListEventsRequest, Vec<u64>); 5] = [
-                (v1::ListEventsRequest { start: Some(Start::AfterCursor(harness.cursor(15))), ..base.clone() }, (16..=19).collect()),
-                (v1::ListEventsRequest { start: Some(Start::SinceUs(at(7))), ..base.clone() }, (14..=19).collect()),
+                (
+                    v1::ListEventsRequest {
+                        start: Some(Start::AfterCursor(harness.cursor(15))),
+                        ..base.clone()
+                    },
+                    (16..=19).collect(),
+                ),
+                (
+                    v1::ListEventsRequest { start: Some(Start::SinceUs(at(7))), ..base.clone() },
+                    (14..=19).collect(),
+                ),
                 (v1::ListEventsRequest { until_us: at(2), ..base.clone() }, (1..=3).collect()),
-                (v1::ListEventsRequest { start: Some(Start::SinceUs(at(3))), until_us: at(5), ..base.clone() }, (6..=9).collect()),
-                (v1::ListEventsRequest { filter: Some(tags.clone()), until_us: at(5), ..base.clone() }, vec![3, 5, 7, 9]),
+                (
+                    v1::ListEventsRequest {
+                        start: Some(Start::SinceUs(at(3))),
+                        until_us: at(5),
+                        ..base.clone()
+                    },
+                    (6..=9).collect(),
+                ),
+                (
+                    v1::ListEventsRequest { filter: Some(tags.clone()), until_us: at(5), ..base.clone() },
+                    vec![3, 5, 7, 9],
+                ),
             ];
             for (request, mut expected) in table {
                 if newest_first {
@@ -111,7 +134,10 @@ async fn a_page_token_is_good_for_its_own_request() {
     ];
     for request in table {
         let refused = client.list_events(request).await.unwrap_err();
-        assert_eq!((refused.code(), told(&refused).0.as_str()), (Code::InvalidArgument, "PAGE_TOKEN_INVALID"));
+        assert_eq!(
+            (refused.code(), told(&refused).0.as_str()),
+            (Code::InvalidArgument, "PAGE_TOKEN_INVALID")
+        );
     }
     let refused = client.list_events(v1::ListEventsRequest { page_size: 1001, ..request }).await.unwrap_err();
     assert_eq!(told(&refused).1["max"], "1000");

@@ -47,22 +47,25 @@ async fn reflection_lists_what_is_served_in_both_versions() {
         ..Default::default()
     };
     let mut client = ServerReflectionClient::new(harness.channel().await);
-    let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+    let mut answers =
+        client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
     let answer: ServerReflectionResponse = answers.message().await.unwrap().unwrap();
-    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("no list") };
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("no list")
+    };
     let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
     names.sort();
     assert_eq!(names, expected);
 
-    let mut client =
-        v1alpha::server_reflection_client::ServerReflectionClient::new(harness.channel().await);
+    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(harness.channel().await);
     let request = v1alpha::ServerReflectionRequest {
         message_request: Some(v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
             "refwatch.v1.GitEvent".to_owned(),
         )),
         ..Default::default()
     };
-    let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+    let mut answers =
+        client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
     let answer = answers.message().await.unwrap().unwrap().message_response;
     let described = v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse;
     let Some(answer) = answer else { panic!("no answer") };

@@ -82,7 +82,8 @@ async fn a_snapshot_shows_every_repository_also_the_empty_ones() {
     let empty = harness.repository("empty.git");
     harness.fill(&mut full, 3, 700);
     let last = harness.last();
-    let mut watcher = harness.watch(snapshot()).await;
+    let request = v1::WatchEventsRequest { max_batch_bytes: 65_536, ..snapshot() };
+    let mut watcher = harness.watch(request).await;
     let Kind::Started(started) = watcher.next().await.unwrap() else { panic!("not started") };
     assert_eq!(started.cursor, "");
     let Kind::SnapshotBegin(begin) = watcher.next().await.unwrap() else { panic!("no snapshot") };
@@ -117,8 +118,11 @@ async fn a_snapshot_under_concurrent_commits_and_the_events_after_it_give_the_re
     let writer = Arc::clone(&harness);
     let writing = tokio::task::spawn_blocking(move || {
         for round in 0..150_u64 {
-            let (main, moved, gone) =
-                (format!("refs/heads/r{}", round % 7), format!("refs/heads/branch-{round:07}"), format!("refs/heads/branch-{:07}", 1499 - round));
+            let (main, moved, gone) = (
+                format!("refs/heads/r{}", round % 7),
+                format!("refs/heads/branch-{round:07}"),
+                format!("refs/heads/branch-{:07}", 1499 - round),
+            );
             writer.change(&mut right, &[(&main, Some(round + 1))]);
             writer.change(&mut left, &[(&moved, Some(round + 9_000)), (&gone, None)]);
         }
@@ -181,7 +185,8 @@ async fn a_gap_is_bridged_by_a_reset_and_a_snapshot_if_asked_for() {
     let floor = harness.store.bounds().floor;
     assert!(floor > 10);
     let on_gap = i32::from(OnGap::Resnapshot);
-    let mut watcher = harness.watch(v1::WatchEventsRequest { on_gap, ..from_cursor(harness.cursor(3)) }).await;
+    let mut watcher =
+        harness.watch(v1::WatchEventsRequest { on_gap, ..from_cursor(harness.cursor(3)) }).await;
     let Kind::Started(started) = watcher.next().await.unwrap() else { panic!("not started") };
     assert_eq!(started.cursor, "");
     let Kind::Reset(reset) = watcher.next().await.unwrap() else { panic!("no reset") };
@@ -193,7 +198,7 @@ async fn a_gap_is_bridged_by_a_reset_and_a_snapshot_if_asked_for() {
     }
     assert_eq!(replica.refs, held(&[&repo]));
 
-    let foreign = refwatch_core::Cursor { epoch: 9, ..harness.log.position() }.encode();
+    let foreign = refwatch_core::Cursor { epoch: 9, ..harness.log.cursor(harness.log.bounds().last) }.encode();
     let mut watcher = harness.watch(v1::WatchEventsRequest { on_gap, ..from_cursor(foreign) }).await;
     watcher.next().await.unwrap();
     let Kind::Reset(reset) = watcher.next().await.unwrap() else { panic!("no reset") };

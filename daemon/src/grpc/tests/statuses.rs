@@ -6,7 +6,10 @@ use tonic::Code;
 
 use super::harness::*;
 
-async fn refused(harness: &Harness, request: v1::WatchEventsRequest) -> (Code, String, std::collections::BTreeMap<String, String>) {
+async fn refused(
+    harness: &Harness,
+    request: v1::WatchEventsRequest,
+) -> (Code, String, std::collections::BTreeMap<String, String>) {
     let status = harness.try_watch(request).await.err().expect("a refusal");
     let (reason, metadata) = told(&status);
     (status.code(), reason, metadata)
@@ -19,7 +22,7 @@ async fn a_cursor_that_cannot_be_resumed_from_says_why() {
     harness.fill(&mut repo, 20, 1);
     harness.store.retain(NOW_US).unwrap();
     let bounds = harness.store.bounds();
-    let here = harness.log.position();
+    let here = harness.log.cursor(harness.log.bounds().last);
 
     let (code, reason, metadata) = refused(&harness, from_cursor(harness.cursor(bounds.floor - 2))).await;
     assert_eq!((code, reason.as_str()), (Code::OutOfRange, "CURSOR_EXPIRED"));
@@ -45,7 +48,9 @@ async fn a_cursor_that_cannot_be_resumed_from_says_why() {
         assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "CURSOR_MALFORMED"));
         assert_eq!(metadata["field"], "cursor");
     }
-    let (code, reason, _) = refused(&harness, v1::WatchEventsRequest { start: Some(Start::SinceUs(5)), ..Default::default() }).await;
+    let (code, reason, _) =
+        refused(&harness, v1::WatchEventsRequest { start: Some(Start::SinceUs(5)), ..Default::default() })
+            .await;
     assert_eq!((code, reason.as_str()), (Code::OutOfRange, "CURSOR_EXPIRED"));
 }
 
@@ -53,13 +58,28 @@ async fn a_cursor_that_cannot_be_resumed_from_says_why() {
 async fn a_bad_request_names_its_field() {
     let harness = Harness::start().await;
     let globs = |glob: &str| {
-        Some(v1::EventFilter { ref_include_globs: vec!["a".to_owned(), glob.to_owned()], ..Default::default() })
+        Some(v1::EventFilter {
+            ref_include_globs: vec!["a".to_owned(), glob.to_owned()],
+            ..Default::default()
+        })
     };
     let table = [
-        (v1::WatchEventsRequest { filter: globs("["), ..now() }, "GLOB_INVALID", "filter.ref_include_globs[1]"),
+        (
+            v1::WatchEventsRequest { filter: globs("["), ..now() },
+            "GLOB_INVALID",
+            "filter.ref_include_globs[1]",
+        ),
         (v1::WatchEventsRequest { max_batch_bytes: 1, ..now() }, "FIELD_OUT_OF_BOUNDS", "max_batch_bytes"),
-        (v1::WatchEventsRequest { max_batch_bytes: 4 << 20, ..now() }, "FIELD_OUT_OF_BOUNDS", "max_batch_bytes"),
-        (v1::WatchEventsRequest { progress_interval_ms: 99, ..now() }, "FIELD_OUT_OF_BOUNDS", "progress_interval_ms"),
+        (
+            v1::WatchEventsRequest { max_batch_bytes: 4 << 20, ..now() },
+            "FIELD_OUT_OF_BOUNDS",
+            "max_batch_bytes",
+        ),
+        (
+            v1::WatchEventsRequest { progress_interval_ms: 99, ..now() },
+            "FIELD_OUT_OF_BOUNDS",
+            "progress_interval_ms",
+        ),
         (v1::WatchEventsRequest { on_gap: 7, ..now() }, "FIELD_INVALID", "on_gap"),
         (
             v1::WatchEventsRequest { start: Some(Start::SinceUs(-1)), ..Default::default() },
@@ -108,13 +128,12 @@ async fn a_damaged_log_is_data_loss_after_what_is_good() {
     let mut repo = harness.repository("a.git");
     harness.fill(&mut repo, 20, 1);
     let last = harness.last();
-    let path = harness.dir.path().join("db");
-    let dir = harness.stop().await;
-    damage(&path, 12);
-    let harness = Harness::at(dir, |_| {}).await;
-    assert_eq!(harness.last(), last);
-    // The paths of old are looked for from the end, and so the damage is found before the first event goes out.
+    let harness = Harness::at(harness.stop().await, |_| {}).await;
+    // So that the paths of old are known, and the damage is not found while they are looked for.
+    harness.watch(earliest()).await.events_to(last).await;
+    damage(&harness.dir.path().join("db"), 12);
     let mut watcher = harness.watch(earliest()).await;
+    assert_eq!(sequences(&watcher.events_to(11).await), (1..=11).collect::<Vec<_>>());
     let status = watcher.end().await;
     let (reason, metadata) = told(&status);
     assert_eq!((status.code(), reason.as_str()), (Code::DataLoss, "LOG_CORRUPT"));
@@ -124,7 +143,8 @@ async fn a_damaged_log_is_data_loss_after_what_is_good() {
 /// Overwrites the body of an event, which SQLite itself does not notice.
 fn damage(path: &std::path::Path, sequence: u64) {
     let database = rusqlite::Connection::open(path).unwrap();
-    let changed = database.execute("UPDATE events SET body = x'ff' WHERE sequence = ?1", [sequence.cast_signed()]);
+    let changed =
+        database.execute("UPDATE events SET body = x'ff' WHERE sequence = ?1", [sequence.cast_signed()]);
     assert_eq!(changed, Ok(1));
 }
 

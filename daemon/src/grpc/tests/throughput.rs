@@ -81,9 +81,11 @@ async fn throughput_of_a_replay() {
         let (batches, events) = read_to(harness.watch(earliest()).await, last).await;
         rate(&format!("{what} in {batches} batches"), events, began);
     }
-    let filter = EventFilter { ref_include_globs: vec!["refs/heads/*7".to_owned()], ..EventFilter::default() };
+    let filter =
+        EventFilter { ref_include_globs: vec!["refs/heads/*7".to_owned()], ..EventFilter::default() };
     let began = Instant::now();
-    read_to(harness.watch(v1::WatchEventsRequest { filter: Some(filter), ..earliest() }).await, last - 10).await;
+    read_to(harness.watch(v1::WatchEventsRequest { filter: Some(filter), ..earliest() }).await, last - 10)
+        .await;
     rate("replayed with a filter that takes a tenth", last, began);
     let began = Instant::now();
     let mut watchers = JoinSet::new();

@@ -66,8 +66,7 @@ async fn what_is_filtered_out_moves_the_cursor_and_progress_tells() {
     let harness = Harness::start().await;
     let mut repo = harness.repository("a.git");
     let filter = EventFilter { ref_include_globs: vec!["refs/tags/**".to_owned()], ..EventFilter::default() };
-    let request =
-        v1::WatchEventsRequest { filter: Some(filter), progress_interval_ms: 100, ..now() };
+    let request = v1::WatchEventsRequest { filter: Some(filter), progress_interval_ms: 100, ..now() };
     let mut watcher = harness.watch(request).await;
     let last = harness.change(&mut repo, &[("refs/heads/main", Some(1)), ("refs/heads/x", Some(2))]);
     loop {
@@ -84,7 +83,10 @@ async fn what_is_filtered_out_moves_the_cursor_and_progress_tells() {
             other => panic!("{other:?}"),
         }
     }
-    harness.change(&mut repo, &[("refs/heads/y", Some(1)), ("refs/tags/v1", Some(1)), ("refs/heads/z", Some(1))]);
+    harness.change(
+        &mut repo,
+        &[("refs/heads/y", Some(1)), ("refs/tags/v1", Some(1)), ("refs/heads/z", Some(1))],
+    );
     let batch = watcher.batch().await;
     assert_eq!(sequences(&batch.events), [last + 2]);
     assert_eq!(batch.cursor, harness.cursor(last + 3), "what follows and is filtered out is passed over too");
@@ -125,7 +127,8 @@ async fn since_starts_with_the_first_event_of_that_time() {
         commit.observed_at_us = NOW_US + i64::try_from(minute).unwrap() * 60_000_000;
         harness.commit(commit);
     }
-    let since = |time_us| v1::WatchEventsRequest { start: Some(Start::SinceUs(time_us)), ..Default::default() };
+    let since =
+        |time_us| v1::WatchEventsRequest { start: Some(Start::SinceUs(time_us)), ..Default::default() };
     for (time_us, first) in
         [(0, 1), (NOW_US, 1), (NOW_US + 1, 2), (NOW_US + 180_000_000, 4), (NOW_US + 180_000_001, 5)]
     {
