@@ -68,6 +68,13 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
     }
     let plan = plan(&state, &pending);
     engine.count(&pending);
+    if !state.probed
+        && !matches!(plan, Plan::Nothing | Plan::Whole { .. })
+        && let Err(error) = engine.probe(repository, &mut state)
+    {
+        engine.in_trouble(repository, &mut state, &PassError::Probe(error));
+        return;
+    }
     let result = match plan {
         Plan::Nothing => return,
         Plan::Whole { why, .. } => whole::look(engine, repository, &mut state, &pending, why),
@@ -152,7 +159,7 @@ impl Engine {
         state.looked = false;
         state.signature = None;
         if !repository.created.load(Ordering::Acquire) {
-            state.create = state.creation.as_deref().cloned();
+            state.create.clone_from(&state.creation);
         }
     }
 
@@ -224,6 +231,7 @@ impl Engine {
     pub(crate) fn probe(&self, repository: &Repository, state: &mut State) -> Result<(), ProbeError> {
         let layout = layout::probe(state.git_dir())?;
         repository.lay_out(state, layout);
+        state.probed = true;
         Ok(())
     }
 

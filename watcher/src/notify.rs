@@ -66,7 +66,6 @@ pub struct Notifier {
     /// One instance for everything: notifications come in one order, and no directory is watched twice.
     watcher: Mutex<notify::RecommendedWatcher>,
     shared: Arc<Shared>,
-    fence_dir: tempfile::TempDir,
     fence_next: AtomicU64,
 }
 
@@ -82,18 +81,17 @@ struct Shared {
 }
 
 impl Notifier {
-    /// Starts the notification threads. `scratch` is a directory of refwatch's own, in which a file is made and
-    /// removed for each [`Notifier::fence`].
+    /// Starts the notification thread. `fences` is a directory of refwatch's own: it is made anew, a file is made and
+    /// removed in it for each [`Notifier::fence`], and it is removed in the end.
     ///
     /// # Errors
-    /// [`StartError`] when the system gives no notification instance, or `scratch` cannot be written.
-    pub fn start(board: Arc<Board>, scratch: &Path) -> Result<Self, StartError> {
+    /// [`StartError`] when the system gives no notification instance, or `fences` cannot be made.
+    pub fn start(board: Arc<Board>, fences: &Path) -> Result<Self, StartError> {
         let failed = |error: &dyn std::fmt::Display| StartError { message: error.to_string() };
-        let fence_dir = tempfile::Builder::new()
-            .prefix("refwatch-fence-")
-            .tempdir_in(scratch)
-            .map_err(|error| failed(&error))?;
-        let fence_path = fence_dir.path().canonicalize().map_err(|error| failed(&error))?;
+        // A run that was killed leaves its files behind.
+        std::fs::remove_dir_all(fences).ok();
+        std::fs::create_dir_all(fences).map_err(|error| failed(&error))?;
+        let fence_path = fences.canonicalize().map_err(|error| failed(&error))?;
         let shared = Arc::new(Shared {
             board,
             repositories: RwLock::default(),
@@ -110,7 +108,7 @@ impl Notifier {
         let config = notify::Config::default().with_follow_symlinks(false);
         let mut watcher = notify::RecommendedWatcher::new(handler, config).map_err(|error| failed(&error))?;
         watcher.watch(&shared.fence_path, RecursiveMode::NonRecursive).map_err(|error| failed(&error))?;
-        Ok(Self { watcher: Mutex::new(watcher), shared, fence_dir, fence_next: AtomicU64::new(1) })
+        Ok(Self { watcher: Mutex::new(watcher), shared, fence_next: AtomicU64::new(1) })
     }
 
     /// Says which repository a git directory is. Notifications below it are its wakes from now on.
@@ -200,7 +198,14 @@ impl Notifier {
 
     /// False once the notification thread reported an error that it cannot come back from.
     pub fn is_well(&self) -> bool {
-        !self.shared.failed.load(Ordering::Relaxed) && self.fence_dir.path().exists()
+        !self.shared.failed.load(Ordering::Relaxed) && self.shared.fence_path.is_dir()
+    }
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        // The next start makes it anew anyhow.
+        std::fs::remove_dir_all(&self.shared.fence_path).ok();
     }
 }
 

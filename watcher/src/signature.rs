@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::dir::{self, Links, Stamp};
@@ -29,10 +30,56 @@ pub struct Signature(pub u64);
 /// # Errors
 /// [`ScanError`].
 pub fn signature(layout: &Layout) -> Result<Option<Signature>, ScanError> {
+    watched_signature(layout, &mut |_| {})
+}
+
+/// Computes the signature in one walk with the watching of what it is taken from: `before_read` is told of each
+/// directory, relative to the git directory, before it is looked into.
+///
+/// # Errors
+/// [`ScanError`].
+pub fn watched_signature(
+    layout: &Layout,
+    before_read: &mut dyn FnMut(&Path),
+) -> Result<Option<Signature>, ScanError> {
     let git = GitDir::open(layout)?;
-    let mut sum = Sum::start(&git)?;
-    git.walk_all(&mut sum)?;
-    Ok(sum.finish())
+    // Before the files that lie in it are asked for.
+    before_read(Path::new(""));
+    let mut watched = Watched { sum: Sum::start(&git)?, before_read };
+    git.walk_all(&mut watched)?;
+    Ok(watched.sum.finish())
+}
+
+/// A signature in the making, and who is told of directories.
+struct Watched<'a> {
+    sum: Sum,
+    before_read: &'a mut dyn FnMut(&Path),
+}
+
+impl Sink for Watched<'_> {
+    fn entering(&mut self, path: &[u8]) {
+        if !path.is_empty() {
+            (self.before_read)(dir::path(path));
+        }
+    }
+
+    fn entered(&mut self, path: &[u8]) {
+        self.sum.entered(path);
+    }
+
+    fn file(
+        &mut self,
+        git: &GitDir<'_>,
+        at: BorrowedFd<'_>,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<Met, ScanError> {
+        self.sum.file(git, at, name, path)
+    }
+
+    fn lock(&mut self, _: &GitDir<'_>, _: BorrowedFd<'_>, _: &[u8], _: &[u8]) -> Result<(), ScanError> {
+        Ok(())
+    }
 }
 
 /// A signature in the making. The order in which files are added does not matter.

@@ -13,8 +13,8 @@ use refwatch_store::{FsIdentity, NewRepository, RepositoryRow, RepositoryState, 
 use refwatch_watcher::discover::{self, Limits, Visit};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
 use refwatch_watcher::notify::{Notifier, WatchError};
+use refwatch_watcher::signature;
 use refwatch_watcher::wake::{Board, Wake, Whole};
-use refwatch_watcher::{scan, signature};
 
 use super::{DOUBT, Engine, Job, Parts, Repository, Root, State, Trouble};
 use crate::directory::{Entry, Health, Watched};
@@ -32,11 +32,14 @@ pub(super) fn start_notifier(parts: &Parts, board: &Arc<Board>) -> Option<Notifi
     if parts.settings.watch.mode == WatchMode::Poll {
         return None;
     }
-    let scratch = parts.settings.store.path.parent().unwrap_or(Path::new("."));
-    match Notifier::start(Arc::clone(board), scratch) {
+    // Beside the database, and named after it: its lock says that it is ours alone.
+    let mut fences = parts.settings.store.path.clone().into_os_string();
+    fences.push(".fences");
+    let fences = PathBuf::from(fences);
+    match Notifier::start(Arc::clone(board), &fences) {
         Ok(notifier) => Some(notifier),
         Err(error) => {
-            parts.problems.report(scratch, format!("{error}; all repositories are polled"));
+            parts.problems.report(&fences, format!("{error}; all repositories are polled"));
             None
         }
     }
@@ -240,15 +243,13 @@ impl Engine {
         if let Some(notifier) = &self.notifier {
             notifier.register(state.git_dir(), repository.key);
         }
-        let known = state.signature.take();
-        let seen = layout::probe(state.git_dir()).ok().and_then(|layout| {
-            repository.lay_out(state, layout.clone());
-            state.polled = self.must_poll(&layout);
-            scan::directories(&layout, &mut |directory| self.watch(state, directory)).ok()?;
-            signature::signature(&layout).ok().flatten()
-        });
-        state.signature = known;
+        let known = state.signature;
+        let layout = state.layout.clone();
+        state.polled = self.must_poll(&layout);
+        let watch = &mut |directory: &Path| self.watch(state, directory);
+        let seen = signature::watched_signature(&layout, watch).ok().flatten();
         if seen.is_some_and(|seen| Some(seen.0) == known) {
+            // The signature covers the configuration as well: the layout is what it was.
             state.looked = true;
             self.is_well(repository, state);
             self.looked.fetch_add(1, Ordering::Relaxed);
@@ -304,7 +305,7 @@ impl Engine {
             {
                 let mut state = repository.lock();
                 state.creation = Some(Box::new(new.clone()));
-                state.create = Some(new);
+                state.create = Some(Box::new(new));
                 state.baseline = self.baseline.load(Ordering::Acquire);
             }
             followed.by_key.insert(key, Arc::new(repository));

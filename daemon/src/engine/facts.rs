@@ -68,7 +68,7 @@ impl Job {
 
     /// Makes the repository known to the log.
     pub(crate) fn discover(&mut self, state: &State, origin: Origin) {
-        self.write = state.create.clone().map(RepositoryWrite::Create);
+        self.write = state.create.as_deref().cloned().map(RepositoryWrite::Create);
         self.first.push(Event::of_repository(EventType::RepositoryDiscovered, origin));
     }
 

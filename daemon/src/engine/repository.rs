@@ -40,11 +40,13 @@ pub(crate) struct State {
     pub(crate) layout: Layout,
     pub(crate) identity: FsIdentity,
     /// Set until the commit that creates it is under way.
-    pub(crate) create: Option<NewRepository>,
+    pub(crate) create: Option<Box<NewRepository>>,
     /// The same, kept in case that commit fails.
     pub(crate) creation: Option<Box<NewRepository>>,
     /// What it finds first is known, not new.
     pub(crate) baseline: bool,
+    /// Its configuration was read once since the start.
+    pub(crate) probed: bool,
     /// Its refs were read once since the start.
     pub(crate) looked: bool,
     /// What the files looked like when all refs were last read and nothing has been written since.
@@ -100,6 +102,7 @@ impl Repository {
             create: None,
             creation: None,
             baseline: false,
+            probed: false,
             looked: false,
             signature: None,
             polled: false,

@@ -23,6 +23,8 @@ pub(super) struct Gathered {
     pub(super) frame: Option<Frame>,
     /// Where it ends.
     pub(super) position: u64,
+    /// What of the next piece was read already.
+    pub(super) next: Option<Batch>,
 }
 
 /// Recent events that a frame of so many bytes may take.
@@ -47,7 +49,7 @@ pub(super) fn from_memory(
         if !encoded.internal && encoded.ends_whole && encoded.frame.len() <= bytes_max {
             let events = u32::try_from(segment.events().len()).unwrap_or(u32::MAX);
             let frame = Frame { bytes: encoded.frame.clone(), events };
-            return Gathered { frame: Some(frame), position: segment.last() };
+            return Gathered { frame: Some(frame), position: segment.last(), next: None };
         }
     }
     let mut batch = Batch::after(after, bytes_max);
@@ -57,7 +59,7 @@ pub(super) fn from_memory(
         }
     }
     let position = batch.position();
-    Gathered { frame: batch.finish(encoder), position }
+    Gathered { frame: batch.finish(encoder), position, next: None }
 }
 
 fn take_segment(
@@ -99,8 +101,8 @@ fn take_segment(
     ControlFlow::Continue(())
 }
 
-/// Puts together what follows a position out of the store. `None` when it has to be asked again, because paths of
-/// old are not known so far back yet. Blocks.
+/// Puts together what follows a position out of the store, of which `begun` was read before. `None` when it has to be
+/// asked again, because paths of old are not known so far back yet. Blocks.
 ///
 /// # Errors
 /// [`ReadError`]; the log being damaged only where nothing good comes before.
@@ -109,16 +111,19 @@ pub(super) fn from_store(
     after: u64,
     filter: &Filter,
     bytes_max: usize,
+    begun: Option<Batch>,
 ) -> Result<Option<Gathered>, ReadError> {
     let reader = log.store().read()?;
     if !log.know_paths_after(&reader, after)? {
         return Ok(None);
     }
     let mut places = log.places(&reader);
-    let mut batch = Batch::after(after, bytes_max);
+    let mut batch = begun
+        .filter(|begun| begun.start() == after)
+        .unwrap_or_else(|| Batch::after(after, bytes_max).keeping_leftover());
     let mut scanned = 0;
     let mut failed = None;
-    let read = reader.events_after(after, SCAN_EVENTS_MAX, |logged| {
+    let read = reader.events_after(batch.position(), SCAN_EVENTS_MAX, |logged| {
         let place = match places.of(&logged) {
             Ok(place) => place,
             Err(error) => {
@@ -149,6 +154,6 @@ pub(super) fn from_store(
         }
         None => {}
     }
-    let position = batch.position();
-    Ok(Some(Gathered { frame: batch.finish(log.encoder()), position }))
+    let (position, next) = (batch.position(), batch.take_leftover());
+    Ok(Some(Gathered { frame: batch.finish(log.encoder()), position, next }))
 }

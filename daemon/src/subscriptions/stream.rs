@@ -22,7 +22,7 @@ use crate::filter::Filter;
 use crate::grpc::Grant;
 use crate::log::{Log, Recent, read_in_turn};
 use crate::status::Failure;
-use crate::wire;
+use crate::wire::{self, Batch};
 
 /// Why a stream stops.
 #[derive(Debug)]
@@ -64,6 +64,8 @@ pub(super) struct Subscription {
     drain: CancellationToken,
     /// Everything up to here was sent or filtered out; `None` while a snapshot is under way.
     position: Option<u64>,
+    /// What was read of the store beyond the position.
+    begun: Option<Batch>,
     /// When something was last sent.
     sent: Instant,
     /// Fires when the silence may have lasted long enough.
@@ -91,6 +93,7 @@ impl Subscription {
             more: all.log.subscribe(),
             drain: all.drain.child_token(),
             position: None,
+            begun: None,
             sent: Instant::now(),
             heartbeat: Box::pin(tokio::time::sleep(order.progress_interval)),
             all,
@@ -145,6 +148,7 @@ impl Subscription {
 
     async fn advance(&mut self, gathered: Gathered) -> Result<(), Stop> {
         self.moved_to(gathered.position);
+        self.begun = gathered.next;
         match gathered.frame {
             Some(frame) => {
                 self.all.metrics.events_sent.add(frame.events.into());
@@ -159,7 +163,7 @@ impl Subscription {
     }
 
     /// The next piece of the log; `None` when there is none yet.
-    async fn gather(&self, position: u64) -> Result<Option<Gathered>, Stop> {
+    async fn gather(&mut self, position: u64) -> Result<Option<Gathered>, Stop> {
         let log = &self.all.log;
         let events_max = gather::recent_events_max(&self.filter, self.batch_bytes_max);
         match log.recent(position, events_max) {
@@ -169,9 +173,11 @@ impl Subscription {
             }
             Recent::Older => {
                 let (filter, bytes_max) = (Arc::clone(&self.filter), self.batch_bytes_max);
-                let read =
-                    self.read(position, move |log| gather::from_store(log, position, &filter, bytes_max));
-                let unmoved = Gathered { frame: None, position };
+                let begun = self.begun.take();
+                let read = self.read(position, move |log| {
+                    gather::from_store(log, position, &filter, bytes_max, begun)
+                });
+                let unmoved = Gathered { frame: None, position, next: None };
                 Ok(Some(read.await?.unwrap_or(unmoved)))
             }
         }

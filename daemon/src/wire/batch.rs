@@ -30,15 +30,27 @@ pub(crate) struct Frame {
 /// Events on their way to becoming one message, at most so many bytes long.
 ///
 /// A batch ends within a transaction only where the transaction alone is too large for one: else what does not fit
-/// is given back down to the transaction's beginning, and comes with the next batch.
+/// is left over down to the transaction's beginning, and comes with the next batch.
 #[derive(Debug)]
 pub(crate) struct Batch {
     buffer: Vec<u8>,
+    /// Where it begins.
+    start: u64,
     /// Longest that the buffer may become, if it holds more than one event.
     buffer_max: usize,
     now: Mark,
     /// After the last whole transaction.
     whole: Mark,
+    leftover: Leftover,
+}
+
+/// What becomes of encoded events that a full batch has no room for.
+#[derive(Debug)]
+enum Leftover {
+    /// Encoding them was cheap, or it is not worth the memory.
+    Dropped,
+    /// They are the beginning of the next batch.
+    Kept(Option<Box<Batch>>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +66,27 @@ impl Batch {
     pub(crate) fn after(position: u64, bytes_max: usize) -> Self {
         let mark = Mark { len: HEAD_BYTES, events: 0, position };
         let buffer_max = HEAD_BYTES + bytes_max.saturating_sub(TAIL_BYTES);
-        Self { buffer: vec![0; HEAD_BYTES], buffer_max, now: mark, whole: mark }
+        let buffer = vec![0; HEAD_BYTES];
+        Self { buffer, start: position, buffer_max, now: mark, whole: mark, leftover: Leftover::Dropped }
+    }
+
+    /// Keeps what it has no room for, as the beginning of the next batch.
+    pub(crate) fn keeping_leftover(mut self) -> Self {
+        self.leftover = Leftover::Kept(None);
+        self
+    }
+
+    /// The next batch, if this one is full and has kept what did not fit.
+    pub(crate) fn take_leftover(&mut self) -> Option<Batch> {
+        match &mut self.leftover {
+            Leftover::Dropped => None,
+            Leftover::Kept(next) => next.take().map(|next| *next),
+        }
+    }
+
+    /// The position that it begins after.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
     }
 
     /// Makes room at once for what is known to come.
@@ -81,15 +113,30 @@ impl Batch {
     pub(crate) fn take(&mut self, logged: &Logged, append: impl FnOnce(&mut Vec<u8>)) -> ControlFlow<()> {
         append(&mut self.buffer);
         if self.buffer.len() > self.buffer_max && self.now.events > 0 {
-            if self.whole.events > 0 {
-                self.now = self.whole;
+            let end = if self.whole.events > 0 { self.whole } else { self.now };
+            if let Leftover::Kept(_) = self.leftover {
+                self.leftover = Leftover::Kept(self.rest(end, logged).map(Box::new));
             }
-            self.buffer.truncate(self.now.len);
+            self.buffer.truncate(end.len);
+            self.now = end;
             return ControlFlow::Break(());
         }
         self.now.events += 1;
         self.pass(logged);
         ControlFlow::Continue(())
+    }
+
+    /// What comes after `end`, up to `last`, which is encoded and does not fit. `None` where it is too much itself.
+    fn rest(&self, end: Mark, last: &Logged) -> Option<Batch> {
+        let bytes = &self.buffer[end.len..];
+        if HEAD_BYTES + bytes.len() > self.buffer_max {
+            return None;
+        }
+        let mut rest = Batch { buffer_max: self.buffer_max, ..Batch::after(end.position, 0) };
+        rest.buffer.extend_from_slice(bytes);
+        rest.now.events = self.now.events - end.events + 1;
+        rest.pass(last);
+        Some(rest.keeping_leftover())
     }
 
     /// Goes past the next event, which is filtered out.

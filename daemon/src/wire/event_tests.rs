@@ -287,20 +287,30 @@ fn of_size(sequence: u64, index: u32, size: u32) -> Logged {
 }
 
 /// How events, each of 100 bytes, come out in batches of at most so many bytes: the last sequence of each.
-fn cut(events: &[Logged], bytes_max: usize) -> Vec<u64> {
+fn cut(events: &[Logged], bytes_max: usize, keep: bool) -> Vec<u64> {
     let mut ends = Vec::new();
     let mut position = 0;
+    let mut begun: Option<Batch> = None;
     while position < events.len() as u64 {
-        let mut batch = Batch::after(position, bytes_max);
-        for logged in events.iter().filter(|logged| logged.sequence > position) {
-            if batch.take(logged, |out| out.extend_from_slice(&[0; 100])).is_break() {
+        let fresh = Batch::after(position, bytes_max);
+        let mut batch = begun.take().unwrap_or(if keep { fresh.keeping_leftover() } else { fresh });
+        assert_eq!(batch.start(), position);
+        let from = batch.position();
+        for logged in events.iter().filter(|logged| logged.sequence > from) {
+            let mark = u8::try_from(logged.sequence).unwrap();
+            if batch.take(logged, |out| out.extend_from_slice(&[mark; 100])).is_break() {
                 break;
             }
         }
         assert!(batch.position() > position, "a batch takes one event at least");
-        position = batch.position();
+        begun = batch.take_leftover();
+        let after = std::mem::replace(&mut position, batch.position());
         let frame = batch.finish(&Encoder::new(LOG)).unwrap();
         assert!(frame.events == 1 || frame.bytes.len() <= bytes_max + 5);
+        assert_eq!(u64::from(frame.events), position - after);
+        let marks: Vec<u8> = (after + 1..=position).map(|sequence| u8::try_from(sequence).unwrap()).collect();
+        let items: Vec<u8> = marks.iter().flat_map(|mark| [*mark; 100]).collect();
+        assert!(frame.bytes.windows(items.len()).any(|window| window == items));
         ends.push(position);
     }
     ends
@@ -320,12 +330,20 @@ fn a_batch_ends_within_a_transaction_only_if_it_must() {
         events
     };
     // Five events of 100 bytes fit.
-    assert_eq!(cut(&transactions(&[1, 1, 1, 1, 1, 1, 1]), 541), [5, 7]);
-    assert_eq!(cut(&transactions(&[3, 3]), 541), [3, 6]);
-    assert_eq!(cut(&transactions(&[3, 2, 3]), 541), [5, 8]);
-    assert_eq!(cut(&transactions(&[7, 1]), 541), [5, 8]);
-    assert_eq!(cut(&transactions(&[12, 1]), 541), [5, 10, 13]);
-    assert_eq!(cut(&transactions(&[2, 2]), 50), [1, 2, 3, 4]);
+    let table: [(&[u32], usize, &[u64]); 7] = [
+        (&[1, 1, 1, 1, 1, 1, 1], 541, &[5, 7]),
+        (&[3, 3], 541, &[3, 6]),
+        (&[3, 2, 3], 541, &[5, 8]),
+        (&[7, 1], 541, &[5, 8]),
+        (&[12, 1], 541, &[5, 10, 13]),
+        (&[3, 4, 9, 2], 541, &[3, 7, 12, 16, 18]),
+        (&[2, 2], 50, &[1, 2, 3, 4]),
+    ];
+    for (sizes, bytes_max, expected) in table {
+        for keep in [false, true] {
+            assert_eq!(cut(&transactions(sizes), bytes_max, keep), expected, "{sizes:?} {keep}");
+        }
+    }
 }
 
 #[test]

@@ -198,7 +198,8 @@ async fn a_gap_is_bridged_by_a_reset_and_a_snapshot_if_asked_for() {
     }
     assert_eq!(replica.refs, held(&[&repo]));
 
-    let foreign = refwatch_core::Cursor { epoch: 9, ..harness.log.cursor(harness.log.bounds().last) }.encode();
+    let foreign =
+        refwatch_core::Cursor { epoch: 9, ..harness.log.cursor(harness.log.bounds().last) }.encode();
     let mut watcher = harness.watch(v1::WatchEventsRequest { on_gap, ..from_cursor(foreign) }).await;
     watcher.next().await.unwrap();
     let Kind::Reset(reset) = watcher.next().await.unwrap() else { panic!("no reset") };
