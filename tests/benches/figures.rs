@@ -3,6 +3,14 @@
 //! `cargo bench -p refwatch-tests --bench figures [-- SECTION...]` with sections latency, sequential, packed, bulk,
 //! idle, fanout, replay. Prints; asserts nothing about time.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench stops at what is wrong"
+)]
+#![allow(clippy::disallowed_methods, clippy::cast_precision_loss, reason = "figures for people")]
+
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -497,8 +505,8 @@ fn fanout(runtime: &tokio::runtime::Runtime) {
 }
 
 fn replay(runtime: &tokio::runtime::Runtime) {
-    const REFS: usize = 20_000;
-    const ROUNDS: usize = 15;
+    const REFS: usize = 100_000;
+    const ROUNDS: usize = 1;
     let mut world = World::new();
     let path = world.root().join("a.git");
     let oids = repository(&path, ROUNDS);

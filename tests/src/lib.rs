@@ -1,1 +1,35 @@
-//! Drives the refwatch binaries over their public faces.
+//! Drives the refwatch binaries over their public faces: real Git, real SQLite, real sockets.
+//!
+//! [`World`] makes repositories, [`Daemon`] runs the binary over them, [`Client`] talks to it, [`Recorder`] keeps what
+//! a stream brings, and [`validate`] says of a recording whether each guarantee held. Nothing sleeps to decide: tests
+//! wait for an observable, until [`DEADLINE`].
+
+pub mod binary;
+mod client;
+mod daemon;
+mod git;
+pub mod http;
+mod proxy;
+mod random;
+mod recorder;
+mod source;
+mod state;
+mod tail;
+pub mod validate;
+mod world;
+
+use std::time::Duration;
+
+pub use client::{Client, Refusal, Stream, filter, refs_filter, request, types_filter};
+pub use daemon::{Daemon, Options};
+pub use git::{Flavour, git_in};
+pub use proxy::Proxy;
+pub use random::{Random, Writer};
+pub use recorder::{Recorder, Recording};
+pub use source::Source;
+pub use state::{Refs, State, Value};
+pub use tail::Tail;
+pub use world::{Repo, World};
+
+/// A wait that only a failing test reaches.
+pub const DEADLINE: Duration = Duration::from_secs(30);

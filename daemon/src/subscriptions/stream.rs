@@ -174,9 +174,8 @@ impl Subscription {
             Recent::Older => {
                 let (filter, bytes_max) = (Arc::clone(&self.filter), self.batch_bytes_max);
                 let begun = self.begun.take();
-                let read = self.read(position, move |log| {
-                    gather::from_store(log, position, &filter, bytes_max, begun)
-                });
+                let read = self
+                    .read(position, move |log| gather::from_store(log, position, &filter, bytes_max, begun));
                 let unmoved = Gathered { frame: None, position, next: None };
                 Ok(Some(read.await?.unwrap_or(unmoved)))
             }

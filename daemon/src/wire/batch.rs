@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use prost::Message as _;
+use refwatch_core::Event;
 use refwatch_proto::{EncodedFrame, v1};
 use refwatch_store::Logged;
 
@@ -113,7 +114,8 @@ impl Batch {
     pub(crate) fn take(&mut self, logged: &Logged, append: impl FnOnce(&mut Vec<u8>)) -> ControlFlow<()> {
         append(&mut self.buffer);
         if self.buffer.len() > self.buffer_max && self.now.events > 0 {
-            let end = if self.whole.events > 0 { self.whole } else { self.now };
+            let fits = self.whole.events > 0 && self.may_fit(&logged.event);
+            let end = if fits { self.whole } else { self.now };
             if let Leftover::Kept(_) = self.leftover {
                 self.leftover = Leftover::Kept(self.rest(end, logged).map(Box::new));
             }
@@ -124,6 +126,13 @@ impl Batch {
         self.now.events += 1;
         self.pass(logged);
         ControlFlow::Continue(())
+    }
+
+    /// True where the transaction of an event that did not fit can be expected to fit into a batch of its own.
+    fn may_fit(&self, event: &Event) -> bool {
+        let (size, seen) = (u64::from(event.size), u64::from(event.index) + 1);
+        let bytes = (self.buffer.len() - self.whole.len) as u64;
+        bytes.saturating_mul(size) / seen <= (self.buffer_max - HEAD_BYTES) as u64
     }
 
     /// What comes after `end`, up to `last`, which is encoded and does not fit. `None` where it is too much itself.
