@@ -27,6 +27,7 @@ use refwatch_proto::v1::watch_events_response::Kind;
 use tonic::transport::{Channel, Endpoint};
 
 type Client = GitEventServiceClient<Channel>;
+type Section = fn(&tokio::runtime::Runtime);
 
 /// Wait for what must come; a bench that hangs says nothing.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -34,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let sections: [(&str, fn(&tokio::runtime::Runtime)); 7] = [
+    let sections: [(&str, Section); 7] = [
         ("latency", latency),
         ("sequential", sequential),
         ("packed", packed),

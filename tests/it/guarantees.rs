@@ -83,7 +83,7 @@ fn guarantee_2_unbroken() {
         if round % 2 == 0 {
             daemon.kill9()
         } else {
-            drop(daemon.stop())
+            daemon.stop();
         }
         steps(6);
         repos[0].0.git(&["pack-refs", "--all"]);

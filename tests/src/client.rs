@@ -254,6 +254,7 @@ impl Stream {
     ///
     /// # Errors
     /// How the stream ended.
+    #[allow(clippy::should_implement_trait, reason = "a stream that fails is no iterator")]
     pub fn next(&mut self) -> Result<Kind, Status> {
         wait(self.next_async())
     }
