@@ -1,9 +1,12 @@
 //! End-to-end tests: the real binary over real Git, one behaviour a file.
 
-#![allow(clippy::print_stdout, reason = "the seed of a failure is told")]
-
 mod stage;
 
+mod baseline;
+mod formats;
 mod guarantees;
+mod polling;
 mod repositories;
+mod resume;
+mod speed;
 mod types;

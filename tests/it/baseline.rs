@@ -1,0 +1,112 @@
+//! What a fresh database makes of what it finds, and what comes later.
+
+use refwatch_proto::v1::{GitEventType as Type, Origin, RefChange};
+use refwatch_tests::{Daemon, Options, Repo, State, World, validate};
+
+fn prepared(world: &World, path: &str) -> Repo {
+    let repo = world.repo(path);
+    let [one, two] = repo.history();
+    repo.update(&format!("create refs/heads/main {one}\ncreate refs/tags/v1.0.0 {two}\n"));
+    repo
+}
+
+#[test]
+fn what_a_fresh_database_finds_is_known_and_no_news() {
+    let world = World::new();
+    let repos = ["a.git", "b.git"].map(|path| prepared(&world, path));
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let recorder = client.record_earliest();
+    let recording = recorder.settle(&client);
+    assert_eq!(recording.types(), [Type::RepositoryDiscovered; 2]);
+    assert!(recording.events.iter().all(|event| event.origin() == Origin::Startup));
+    // The refs are known all the same.
+    let snapshot = client.record_snapshot().now();
+    validate::truthful(&snapshot.base, &[], &client.on_disk(&[&repos[0], &repos[1]]));
+    let moved = repos[0].commit("moved", &[]);
+    repos[0].update(&format!("update refs/tags/v1.0.0 {moved}\n"));
+    let recording = recorder.settle(&client);
+    assert_eq!(recording.told()[2..], [(Type::TagMoved, "refs/tags/v1.0.0")], "an old tag is no new release");
+}
+
+#[test]
+fn a_baseline_that_emits_creates_every_ref() {
+    let world = World::new();
+    let repo = prepared(&world, "a.git");
+    let daemon = Options::new(&world).flag("--baseline", "emit").start();
+    let client = daemon.client();
+    let recording = client.record_earliest().settle(&client);
+    assert_eq!(recording.types()[0], Type::RepositoryDiscovered);
+    assert!(recording.events[1..].iter().all(|event| event.origin() == Origin::Startup));
+    let created = recording.events.iter().filter(|event| event.change() == RefChange::Created).count();
+    assert_eq!((created, recording.of_type(Type::ReleaseCreated).len()), (3, 1), "{:#?}", recording.told());
+    assert_eq!(recording.base, State::default());
+    validate::all(&recording, &client.on_disk(&[&repo]));
+}
+
+#[test]
+fn a_repository_that_came_while_the_daemon_was_down_is_new() {
+    let world = World::new();
+    let first = prepared(&world, "first.git");
+    let mut daemon = Daemon::start(&world);
+    let mut recorder = daemon.client().record_snapshot();
+    daemon.stop();
+    let later = prepared(&world, "later.git");
+    first.update("delete refs/tags/v1.0.0\n");
+    daemon.restart();
+    let client = daemon.client();
+    recorder.resume(&client);
+    let recording = recorder.settle(&client);
+    let mut told = recording.told();
+    told.sort();
+    let expected = [
+        (Type::BranchCreated, "refs/heads/main"),
+        (Type::TagCreated, "refs/tags/v1.0.0"),
+        (Type::TagDeleted, "refs/tags/v1.0.0"),
+        (Type::ReleaseCreated, "refs/tags/v1.0.0"),
+        (Type::DefaultBranchChanged, "HEAD"),
+        (Type::RepositoryDiscovered, ""),
+    ];
+    let mut expected = expected.to_vec();
+    expected.sort();
+    assert_eq!(told, expected);
+    assert!(recording.events.iter().all(|event| event.origin() == Origin::Startup), "{:#?}", recording.events);
+    validate::all(&recording, &client.on_disk(&[&first, &later]));
+}
+
+#[test]
+fn a_repository_that_moved_or_went_while_the_daemon_was_down_is_told_at_start() {
+    let world = World::new();
+    let [moves, goes] = ["moves.git", "goes.git"].map(|path| prepared(&world, path));
+    let mut daemon = Daemon::start(&world);
+    let id = daemon.client().repository(&moves).id;
+    let mut recorder = daemon.client().record_snapshot();
+    daemon.stop();
+    std::fs::rename(&moves.git_dir, world.root.join("moved.git")).expect("renamed");
+    std::fs::remove_dir_all(&goes.git_dir).expect("removed");
+    daemon.restart();
+    let client = daemon.client();
+    recorder.resume(&client);
+    let recording =
+        recorder.wait("it is gone", |recording| !recording.of_type(Type::RepositoryDeleted).is_empty());
+    let mut types = recording.types();
+    types.sort();
+    assert_eq!(types, [Type::RepositoryDeleted, Type::RepositoryMoved]);
+    let moved = Repo::at(world.root.join("moved.git"), "moved.git", moves.flavour);
+    assert_eq!(client.repository(&moved).id, id);
+    validate::all(&recorder.settle(&client), &client.on_disk(&[&moved]));
+}
+
+#[test]
+fn a_first_scan_that_is_killed_goes_on_as_the_baseline() {
+    let world = World::new();
+    let repos: Vec<Repo> = (0..12).map(|index| prepared(&world, &format!("r{index}.git"))).collect();
+    let mut daemon = Options::new(&world).launch();
+    daemon.kill9();
+    daemon.restart();
+    let client = daemon.client();
+    let recording = client.record_earliest().settle(&client);
+    assert_eq!(recording.types(), [Type::RepositoryDiscovered; 12], "each once, and no ref is new");
+    let snapshot = client.record_snapshot().now();
+    validate::truthful(&snapshot.base, &[], &client.on_disk(&repos.iter().collect::<Vec<_>>()));
+}
