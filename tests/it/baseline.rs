@@ -70,7 +70,11 @@ fn a_repository_that_came_while_the_daemon_was_down_is_new() {
     let mut expected = expected.to_vec();
     expected.sort();
     assert_eq!(told, expected);
-    assert!(recording.events.iter().all(|event| event.origin() == Origin::Startup), "{:#?}", recording.events);
+    assert!(
+        recording.events.iter().all(|event| event.origin() == Origin::Startup),
+        "{:#?}",
+        recording.events
+    );
     validate::all(&recording, &client.on_disk(&[&first, &later]));
 }
 

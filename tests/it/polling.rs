@@ -27,7 +27,10 @@ fn polling_tells_the_truth() {
             stage.validate();
         }
         let events = stage.validate().events;
-        assert!(events.len() > 10 && events.iter().all(|event| event.origin() == Origin::Sweep), "{events:#?}");
+        assert!(
+            events.len() > 10 && events.iter().all(|event| event.origin() == Origin::Sweep),
+            "{events:#?}"
+        );
         assert_eq!(stage.client.repository(&stage.repo).watch_mode(), WatchMode::Poll);
     }
 }

@@ -3,10 +3,7 @@
 use std::collections::HashSet;
 
 use refwatch_proto::v1::GitEvent;
-use refwatch_proto::v1::watch_events_request::Start;
-use refwatch_tests::{
-    Client, Daemon, Proxy, Random, Recorder, Refusal, Repo, Tail, World, filter, refs_filter, request, validate,
-};
+use refwatch_tests::{Client, Daemon, Proxy, Random, Refusal, Repo, Tail, World, validate};
 use serde_json::Value;
 use tonic::Code;
 
@@ -25,43 +22,6 @@ fn log_of(client: &Client) -> Vec<GitEvent> {
 }
 
 #[test]
-fn a_connection_cut_at_random_bytes_loses_and_repeats_nothing() {
-    let world = World::new();
-    let repo = world.repo("a.git");
-    let commits: [String; 4] = repo.history();
-    let daemon = Daemon::start(&world);
-    let direct = daemon.client();
-    history(&repo, &commits, 60);
-    let log = log_of(&direct);
-    let proxy = Proxy::start(daemon.grpc());
-    let mut random = Random::new(7);
-    for filter in [filter(), refs_filter(&["refs/heads/b[13]"])] {
-        // Small messages, so that cuts fall between some and within others.
-        let ask = refwatch_proto::v1::WatchEventsRequest {
-            max_batch_bytes: 1_024,
-            ..request(Start::Earliest(refwatch_proto::v1::Earliest {}), filter.clone())
-        };
-        let whole = Recorder::start(&direct, ask.clone()).settle(&direct);
-        let mut recorder = Recorder::start(&Client::connect(proxy.address), ask);
-        let mut cuts = 0;
-        while recorder.now().sequence < log.len() as u64 {
-            proxy.cut_after(300 + random.below(9_000));
-            recorder.wait("cut or all of it", |recording| {
-                recording.ended.is_some() || recording.sequence >= log.len() as u64
-            });
-            if recorder.now().ended.is_some() {
-                cuts += 1;
-                // A cut may hit the greeting of the next connection too.
-                proxy.cut_after(usize::MAX);
-                recorder.resume(&Client::connect(proxy.address));
-            }
-        }
-        assert!(cuts > 0, "it was cut");
-        assert_eq!(recorder.now().events, whole.events, "after {cuts} cuts");
-    }
-}
-
-#[test]
 fn a_client_outlives_restarts_of_the_server() {
     let world = World::new();
     let repo = world.repo("a.git");
@@ -73,7 +33,11 @@ fn a_client_outlives_restarts_of_the_server() {
         if round % 2 == 0 {
             daemon.stop();
             let refusal = Refusal::of(&recorder.wait_end());
-            assert_eq!((refusal.code, &*refusal.reason), (Code::Unavailable, "SERVER_DRAINING"), "{refusal:?}");
+            assert_eq!(
+                (refusal.code, &*refusal.reason),
+                (Code::Unavailable, "SERVER_DRAINING"),
+                "{refusal:?}"
+            );
             assert!(refusal.retry);
             assert!(recorder.now().draining, "a last progress says so");
             assert_eq!(refusal.metadata["cursor"], recorder.now().cursor);

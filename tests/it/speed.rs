@@ -27,8 +27,7 @@ fn a_slow_subscriber_loses_nothing_and_slows_nobody() {
     let [one, two] = stage.repo.history();
     // A connection of its own, whose buffers fill up.
     let slow = stage.daemon.client();
-    let ask =
-        WatchEventsRequest { max_batch_bytes: 1_024, ..request(Start::Now(Now {}), filter()) };
+    let ask = WatchEventsRequest { max_batch_bytes: 1_024, ..request(Start::Now(Now {}), filter()) };
     let mut stream = slow.watch(ask).expect("accepted");
     assert_eq!(read(&mut stream), [], "it has started");
     let mut taken = Vec::new();
