@@ -56,11 +56,25 @@ impl Tail {
     /// # Panics
     /// When the deadline passes before.
     pub fn wait(&self, lines: usize) -> Vec<Value> {
+        self.wait_until(&format!("{lines} lines are printed"), |printed| printed.len() >= lines)
+    }
+
+    /// Waits until an event is printed; all lines until then.
+    ///
+    /// # Panics
+    /// When the deadline passes before.
+    pub fn wait_event(&self, id: &str) -> Vec<Value> {
+        self.wait_until(&format!("{id} is printed"), |printed| {
+            printed.iter().any(|line| line["eventId"] == id)
+        })
+    }
+
+    fn wait_until(&self, what: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let deadline = Instant::now() + DEADLINE;
         let mut printed = lock(&self.printed.0);
-        while printed.len() < lines {
+        while !wanted(&printed) {
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "{lines} lines never came, but {printed:#?}");
+            assert!(!left.is_zero(), "it never came that {what}, but {printed:#?}");
             printed = self.printed.1.wait_timeout(printed, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         printed.clone()
