@@ -206,6 +206,9 @@ fn routes(service: GitEvents) -> Result<Routes, ServeError> {
         .fold(tonic_reflection::server::Builder::configure(), |builder, name| builder.with_service_name(name))
         .register_encoded_file_descriptor_set(refwatch_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // Each version lists the other, and clients give up on a service that is listed and not described.
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
     };
     Ok(Routes::new(events).add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
 }

@@ -15,12 +15,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use refwatch_core::reconcile::reconcile;
-use refwatch_core::{Look, ObjectId, Origin, RefState};
+use refwatch_core::{Look, ObjectId, Origin, RefName, RefState};
 use refwatch_ops::metrics::PassKind;
 use refwatch_store::{ReadError, RepositoryWrite};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
 use refwatch_watcher::notify::WatchError;
-use refwatch_watcher::scan::{BrokenReason, Observed, ScanError};
+use refwatch_watcher::scan::{BrokenReason, Observed, ScanError, Skipped};
 use refwatch_watcher::wake::{Pending, Whole};
 
 use crate::directory::{Health, Watched};
@@ -28,6 +28,8 @@ use crate::engine::{DOUBT, Engine, Job, Repository, State, Trouble};
 
 /// Jobs of one repository that may wait for an ancestry question.
 const HELD_MAX: usize = 4096;
+/// Broken refs of one look that are named in the log and on the status page.
+const BROKEN_TOLD_MAX: usize = 20;
 
 /// What a pass saw of one ref, with what only the scan knows.
 #[derive(Debug)]
@@ -172,6 +174,10 @@ impl Engine {
         seen: Vec<Seen>,
         mut job: Job,
     ) {
+        for seen in seen.iter().filter(|seen| seen.look.before.as_ref().is_some_and(RefState::is_broken)) {
+            self.problems.resolve(&state.path_of(&seen.look.name));
+        }
+        self.tell_broken(state, seen.iter().filter_map(|seen| Some((&seen.look.name, seen.broken?))));
         let looks: Vec<Look> = seen.iter().map(|seen| seen.look.clone()).collect();
         let reconciled = reconcile(origin, &looks, &[], &[]);
         for anomaly in &reconciled.anomalies {
@@ -182,6 +188,22 @@ impl Engine {
         }
         job.take(reconciled.drafts, seen);
         self.hand_on(repository, state, job);
+    }
+
+    /// Names refs that cannot be read to whoever can mend them.
+    fn tell_broken<'a>(&self, state: &State, broken: impl Iterator<Item = (&'a RefName, BrokenReason)>) {
+        for (name, reason) in broken.take(BROKEN_TOLD_MAX) {
+            self.problems
+                .report(&state.path_of(name), format!("a broken ref: {reason}; its last good value is kept"));
+        }
+    }
+
+    /// Names what lies among the refs and is none.
+    fn tell_skipped(&self, state: &State, skipped: &[Skipped]) {
+        for skipped in skipped {
+            self.metrics.anomalies.inc("skipped_file");
+            self.problems.report(&state.git_dir().join(&skipped.path), skipped.reason.to_string());
+        }
     }
 
     /// Keeps what is known of a repository that cannot be looked at, and looks again later.

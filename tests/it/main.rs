@@ -4,11 +4,15 @@
 
 mod stage;
 
+mod ancestry;
+mod bad_input;
 mod baseline;
+mod clients;
 mod formats;
 mod guarantees;
 mod polling;
 mod repositories;
 mod resume;
+mod sidecar;
 mod speed;
 mod types;

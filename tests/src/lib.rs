@@ -15,6 +15,7 @@ mod recorder;
 mod source;
 mod state;
 mod tail;
+pub mod tools;
 pub mod validate;
 mod world;
 

@@ -129,7 +129,7 @@ impl Recorder {
     /// When it is refused.
     pub fn start(client: &Client, request: WatchEventsRequest) -> Self {
         let mut recorder = Self { shared: Arc::default(), request, task: None };
-        recorder.open(client, recorder.request.clone());
+        recorder.open(client, recorder.request.clone()).expect("the stream is accepted");
         let snapshot = matches!(recorder.request.start, Some(Start::Snapshot(_)));
         recorder.wait("the stream begins", |recording| {
             recording.started.is_some() && (recording.whole || !snapshot)
@@ -138,18 +138,30 @@ impl Recorder {
     }
 
     /// Goes on from its last cursor, after the stream has ended or by ending it.
+    ///
+    /// # Panics
+    /// When it is refused.
     pub fn resume(&mut self, client: &Client) {
-        let start = Some(Start::Cursor(self.now().cursor));
-        let request = WatchEventsRequest { start, ..self.request.clone() };
-        self.open(client, request);
+        self.try_resume(client).expect("the stream is accepted");
     }
 
-    fn open(&mut self, client: &Client, request: WatchEventsRequest) {
+    /// As [`Recorder::resume`].
+    ///
+    /// # Errors
+    /// When it is refused, or the connection breaks before it is accepted.
+    pub fn try_resume(&mut self, client: &Client) -> Result<(), Status> {
+        let start = Some(Start::Cursor(self.now().cursor));
+        let request = WatchEventsRequest { start, ..self.request.clone() };
+        self.open(client, request)
+    }
+
+    fn open(&mut self, client: &Client, request: WatchEventsRequest) -> Result<(), Status> {
         self.close();
         self.lock().ended = None;
-        let mut stream = client.watch(request).expect("the stream is accepted");
+        let mut stream = client.watch(request)?;
         let shared = Arc::clone(&self.shared);
         self.task = Some(runtime().spawn(async move { read(&mut stream, &shared).await }));
+        Ok(())
     }
 
     /// Stops reading.

@@ -116,12 +116,20 @@ impl Repo {
         git::command(&self.git_dir).args(arguments).output().expect("git runs")
     }
 
+    /// Runs git in it with something on standard input, and returns what it prints.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn feed(&self, arguments: &[&str], input: &[u8]) -> String {
+        git::feed(&self.git_dir, arguments, input)
+    }
+
     /// Runs `git update-ref --stdin`: with many lines, one transaction.
     ///
     /// # Panics
     /// When it fails.
     pub fn update(&self, commands: &str) {
-        git::feed(&self.git_dir, &["update-ref", "--stdin"], commands.as_bytes());
+        self.feed(&["update-ref", "--stdin"], commands.as_bytes());
     }
 
     /// Runs `git update-ref --stdin` with bytes, whatever comes of it.
@@ -131,7 +139,7 @@ impl Repo {
 
     /// Writes a commit with these parents, which nothing points at; its id.
     pub fn commit(&self, message: &str, parents: &[&str]) -> String {
-        let tree = git::feed(&self.git_dir, &["hash-object", "-t", "tree", "-w", "--stdin"], b"");
+        let tree = self.feed(&["hash-object", "-t", "tree", "-w", "--stdin"], b"");
         let mut arguments = vec!["commit-tree", "-m", message];
         for parent in parents {
             arguments.extend(["-p", parent]);

@@ -34,6 +34,16 @@ pub enum Observed {
     Broken(BrokenReason),
 }
 
+impl Observed {
+    /// Why it cannot be read, when it cannot.
+    pub fn broken(&self) -> Option<BrokenReason> {
+        match self {
+            Self::Good(_) => None,
+            Self::Broken(reason) => Some(*reason),
+        }
+    }
+}
+
 /// Why a ref cannot be read. The text is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum BrokenReason {

@@ -310,11 +310,7 @@ impl Engine {
             return Some(facts);
         }
         if is_tag(&step.name) {
-            let seen = seen
-                .binary_search_by(|seen| seen.look.name.cmp(&step.name))
-                .ok()
-                .map(|at| &seen[at])
-                .filter(|seen| !seen.look.name.as_bytes().is_empty());
+            let seen = seen.binary_search_by(|seen| seen.look.name.cmp(&step.name)).ok().map(|at| &seen[at]);
             let known = |side: Option<&refwatch_core::RefState>, target: Option<&Target>| {
                 side.and_then(|state| state.target()) == target
             };

@@ -1,7 +1,9 @@
 //! What the engine holds of one repository.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::Path;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -179,6 +181,11 @@ impl Repository {
 impl State {
     pub(crate) fn git_dir(&self) -> &Path {
         &self.layout.git_dir
+    }
+
+    /// Where a ref's own file is, if it has one.
+    pub(crate) fn path_of(&self, name: &RefName) -> PathBuf {
+        self.layout.git_dir.join(OsStr::from_bytes(name.as_bytes()))
     }
 
     /// Doubts what was seen of a ref. True when it has been doubted long enough to be believed.

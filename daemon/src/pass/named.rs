@@ -200,8 +200,7 @@ fn is_doubtful(
 
 /// True when a ref has no file of its own: what was read of it comes from `packed-refs`.
 fn is_only_packed(state: &State, name: &RefName) -> bool {
-    let path = state.git_dir().join(OsStr::from_bytes(name.as_bytes()));
-    state.layout.storage == RefStorage::Files && path.symlink_metadata().is_err()
+    state.layout.storage == RefStorage::Files && state.path_of(name).symlink_metadata().is_err()
 }
 
 /// Tells whether values between the last look and this one may have gone unseen.
@@ -258,6 +257,7 @@ fn look_below(
         for lock in &scan.locks {
             tell_of_lock(engine, repository, state, &lock.path);
         }
+        engine.tell_skipped(state, &scan.skipped);
         readings.extend(scan.refs.into_iter().map(|(name, observed)| Reading {
             name,
             observed: Some(observed),

@@ -48,9 +48,13 @@ pub(super) fn look(
         engine.metrics.scan_retries.inc();
         engine.board.put_back_whole(repository.key, why, SETTLE_STEP);
     }
-    for skipped in &scan.skipped {
-        engine.metrics.anomalies.inc("skipped_file");
-        engine.problems.report(&state.git_dir().join(&skipped.path), skipped.reason.to_string());
+    engine.tell_skipped(state, &scan.skipped);
+    if first {
+        // Those that were broken before the start are no change, and still to be mended.
+        engine.tell_broken(
+            state,
+            scan.refs.iter().filter_map(|(name, observed)| Some((name, observed.broken()?))),
+        );
     }
     state.looked = true;
     state.settling = None;

@@ -1,5 +1,6 @@
 //! Health, reflection and what else a server answers.
 
+use prost::Message as _;
 use refwatch_proto::v1;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
@@ -34,42 +35,52 @@ async fn health_follows_readiness() {
 }
 
 #[tokio::test]
-async fn reflection_lists_what_is_served_in_both_versions() {
+async fn reflection_lists_and_describes_what_is_served_in_both_versions() {
     let harness = Harness::start().await;
-    let expected = [
+    let served = [
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         "refwatch.v1.GitEventService",
     ];
-    let request = ServerReflectionRequest {
-        message_request: Some(MessageRequest::ListServices(String::new())),
-        ..Default::default()
-    };
-    let mut client = ServerReflectionClient::new(harness.channel().await);
+    let questions = served.map(|name| MessageRequest::FileContainingSymbol(name.to_owned()));
+    let questions = [MessageRequest::ListServices(String::new())].into_iter().chain(questions);
+    let requests: Vec<_> = questions
+        .map(|question| ServerReflectionRequest { message_request: Some(question), ..Default::default() })
+        .collect();
+    let mut v1 = ServerReflectionClient::new(harness.channel().await);
     let mut answers =
-        client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
-    let answer: ServerReflectionResponse = answers.message().await.unwrap().unwrap();
-    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        v1.server_reflection_info(tokio_stream::iter(requests.clone())).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        answers.message().await.unwrap().unwrap().message_response
+    else {
         panic!("no list")
     };
     let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
     names.sort();
-    assert_eq!(names, expected);
+    assert_eq!(names, served);
+    for name in served {
+        let answer = answers.message().await.unwrap().unwrap().message_response;
+        assert!(
+            matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))),
+            "{name} by v1: {answer:?}"
+        );
+    }
 
+    // The older version has the same messages on the wire.
+    let again = requests
+        .iter()
+        .map(|request| v1alpha::ServerReflectionRequest::decode(request.encode_to_vec().as_slice()).unwrap());
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(harness.channel().await);
-    let request = v1alpha::ServerReflectionRequest {
-        message_request: Some(v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
-            "refwatch.v1.GitEvent".to_owned(),
-        )),
-        ..Default::default()
-    };
-    let mut answers =
-        client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
-    let answer = answers.message().await.unwrap().unwrap().message_response;
-    let described = v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse;
-    let Some(answer) = answer else { panic!("no answer") };
-    assert_eq!(std::mem::discriminant(&answer), std::mem::discriminant(&described(Default::default())));
+    let again = tokio_stream::iter(again.collect::<Vec<_>>());
+    let mut answers = client.server_reflection_info(again).await.unwrap().into_inner();
+    let mut described = 0;
+    while let Some(answer) = answers.message().await.unwrap() {
+        let answer = ServerReflectionResponse::decode(answer.encode_to_vec().as_slice()).unwrap();
+        described +=
+            u32::from(matches!(answer.message_response, Some(MessageResponse::FileDescriptorResponse(_))));
+    }
+    assert_eq!(described, 4, "by v1alpha");
 }
 
 #[tokio::test]

@@ -1,0 +1,71 @@
+//! Questions to the object database: how they are answered, and whom they keep waiting.
+
+use refwatch_proto::v1::{Forward, GitEventType as Type};
+use refwatch_tests::{Options, Repo, World, validate};
+
+use crate::stage::Stage;
+
+/// Two histories that share nothing, so long that to know so takes a while; their newest commits.
+fn long(repo: &Repo, commits: usize) -> [String; 2] {
+    ["left", "right"].map(|name| {
+        let mut stream = String::with_capacity(commits * 100);
+        for index in 1..=commits {
+            let date = 1_600_000_000 + index;
+            stream += &format!(
+                "commit refs/tmp/{name}\ncommitter A <a@example.com> {date} +0000\ndata 1\n{name:.1}\n"
+            );
+        }
+        repo.feed(&["fast-import", "--quiet"], stream.as_bytes());
+        let tip = repo.git(&["rev-parse", &format!("refs/tmp/{name}")]);
+        repo.update(&format!("delete refs/tmp/{name}\n"));
+        tip
+    })
+}
+
+#[test]
+fn a_slow_question_of_one_repository_keeps_no_other_waiting() {
+    let world = World::new();
+    let slow = world.repo("slow.git");
+    let quick = world.repo("quick.git");
+    let tips = long(&slow, 60_000);
+    let [one, two] = quick.history();
+    slow.update(&format!("create refs/heads/main {}\n", tips[0]));
+    quick.update(&format!("create refs/heads/main {one}\n"));
+    let daemon = Options::new(&world).set("ancestry.time_ms_max", "60000").start();
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    slow.replace("refs/heads/main", format!("{}\n", tips[1]));
+    // What comes after it in the same repository waits, so that the order stays.
+    slow.replace("refs/heads/next", format!("{}\n", tips[0]));
+    quick.replace("refs/heads/main", format!("{two}\n"));
+    let recording = recorder.settle(&client);
+    assert_eq!(
+        recording.told(),
+        [
+            (Type::BranchUpdated, "refs/heads/main"),
+            (Type::BranchForcePushed, "refs/heads/main"),
+            (Type::BranchCreated, "refs/heads/next"),
+        ]
+    );
+    let [fast, forced, _] = recording.events.as_slice() else { panic!("three: {recording:#?}") };
+    assert_eq!((fast.forward(), forced.forward()), (Forward::FastForward, Forward::Unrelated));
+    validate::all(&recording, &client.on_disk(&[&slow, &quick]));
+}
+
+#[test]
+fn what_the_budget_does_not_reach_is_unknown_and_never_wrong() {
+    let world = World::new();
+    let repo = world.repo("a.git");
+    let tips = long(&repo, 2_000);
+    repo.update(&format!("create refs/heads/main {}\n", tips[0]));
+    let mut stage = Stage::over(Options::new(&world).set("ancestry.commits_max", "600"), world, repo);
+    stage.repo.replace("refs/heads/main", format!("{}\n", tips[1]));
+    let event = stage.event();
+    assert_eq!((event.r#type(), event.forward()), (Type::BranchUpdated, Forward::Unknown));
+    // What is near is still known.
+    let parent = stage.repo.git(&["rev-parse", &format!("{}~1", tips[1])]);
+    stage.repo.replace("refs/heads/main", format!("{parent}\n"));
+    let event = stage.event();
+    assert_eq!((event.r#type(), event.forward()), (Type::BranchForcePushed, Forward::Forced));
+    stage.validate();
+}

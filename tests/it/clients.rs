@@ -1,0 +1,107 @@
+//! Clients that are not ours: Python with generated code, and buf by reflection alone.
+
+use std::process::Output;
+
+use refwatch_proto::v1::GitEvent;
+use refwatch_tests::{Daemon, World, tools};
+use serde_json::{Value, json};
+
+fn lines(output: &Output) -> Vec<Value> {
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("one JSON value a line"))
+        .collect()
+}
+
+#[test]
+fn a_python_client_with_generated_code_goes_on_from_its_cursor() {
+    let world = World::new();
+    let repo = world.repo("a.git");
+    let commits: [String; 6] = repo.history();
+    let mut daemon = Daemon::start(&world);
+    let file = world.beside("cursor");
+    let follow = |daemon: &Daemon, count: usize| {
+        let mut command = tools::python("follow.py")?;
+        command.arg(daemon.grpc().to_string()).arg(&file).arg(count.to_string());
+        Some(command.output().expect("it runs"))
+    };
+    for commit in &commits[..3] {
+        repo.update(&format!("update refs/heads/main {commit}\nupdate refs/heads/next {commit}\n"));
+        daemon.client().sync();
+    }
+    // It ends in the middle of a transaction.
+    let Some(first) = follow(&daemon, 4) else { return };
+    let mut told = lines(&first);
+    assert_eq!(told.len(), 4, "{first:?}");
+    repo.update(&format!("create refs/tags/v1.0.0 {}\n", commits[3]));
+    daemon.kill9();
+    repo.update(&format!("delete refs/heads/next\nupdate refs/heads/main {}\n", commits[5]));
+    daemon.restart();
+    daemon.client().sync();
+    let log: Vec<GitEvent> = daemon.client().events();
+    let second = follow(&daemon, log.len() - 4).expect("it ran before");
+    told.extend(lines(&second));
+    let expected: Vec<Value> = log
+        .iter()
+        .map(|event| {
+            json!({"id": event.event_id, "type": event.r#type().as_str_name(), "ref": event.ref_name,
+                   "old": event.old_oid, "new": event.new_oid})
+        })
+        .collect();
+    assert_eq!(told, expected);
+    // A database that is not that of the cursor.
+    daemon.stop();
+    std::fs::remove_dir_all(world.database().parent().expect("beside the root")).expect("removed");
+    daemon.restart();
+    let refused = follow(&daemon, 1).expect("it ran before");
+    assert_eq!((refused.status.code(), &*refused.stderr), (Some(1), b"FAILED_PRECONDITION\n".as_slice()));
+}
+
+#[test]
+fn buf_lists_and_watches_by_reflection_alone() {
+    let world = World::new();
+    let repo = world.repo("a.git");
+    let [one] = repo.history();
+    let daemon = Daemon::start(&world);
+    repo.update(&format!("create refs/heads/main {one}\n"));
+    daemon.client().sync();
+    let curl = |arguments: &[&str], path: &str| {
+        let mut command = tools::buf()?;
+        // Away from proto/: the server alone knows the schema.
+        command.current_dir(world.beside("")).args(["curl", "--http2-prior-knowledge", "--protocol", "grpc"]);
+        let output = command.args(arguments).arg(format!("http://{}{path}", daemon.grpc())).output();
+        Some(output.expect("buf runs"))
+    };
+    for reflection in ["grpc-v1", "grpc-v1alpha"] {
+        let by = ["--reflect-protocol", reflection];
+        let Some(listed) = curl(&[&by[..], &["--list-methods"]].concat(), "") else { return };
+        let methods = String::from_utf8_lossy(&listed.stdout).into_owned();
+        for method in
+            ["WatchEvents", "ListEvents", "ListRefs", "ListRepositories", "GetPosition", "GetServerInfo"]
+        {
+            let full = format!("refwatch.v1.GitEventService/{method}");
+            assert!(methods.lines().any(|line| line == full), "{full} by {reflection}: {listed:?}");
+        }
+        let refs = curl(&by, "/refwatch.v1.GitEventService/ListRefs").expect("it ran before");
+        let refs: Value =
+            serde_json::from_slice(&refs.stdout).unwrap_or_else(|error| panic!("{error}: {refs:?}"));
+        let main =
+            refs["refs"].as_array().expect("a list").iter().find(|taken| taken["name"] == "refs/heads/main");
+        assert_eq!(main.expect("listed")["oid"], one.as_str());
+        // A stream without end: its deadline ends it, and what came before is printed.
+        let watch = [&by[..], &["-m", "2", "-d", r#"{"earliest":{}}"#]].concat();
+        let watched = curl(&watch, "/refwatch.v1.GitEventService/WatchEvents").expect("it ran before");
+        let messages = serde_json::Deserializer::from_slice(&watched.stdout).into_iter::<Value>();
+        let types: Vec<Value> = messages
+            .map_while(Result::ok)
+            .filter_map(|message| message["events"]["events"].as_array().cloned())
+            .flatten()
+            .map(|event| event["type"].clone())
+            .collect();
+        assert_eq!(
+            types,
+            ["GIT_EVENT_TYPE_REPOSITORY_DISCOVERED", "GIT_EVENT_TYPE_BRANCH_CREATED"],
+            "{watched:?}"
+        );
+    }
+}

@@ -1,0 +1,85 @@
+//! Programs of others that judge refwatch: Python's clients, promtool, buf.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+/// A command, where the program can be had. Where it cannot, that is said, and `CI=true` makes it a failure.
+#[expect(clippy::print_stderr, reason = "says why a test passes without having looked")]
+fn found(program: &Path, argument: &str, remedy: &str) -> bool {
+    let ran = Command::new(program).arg(argument).output().is_ok_and(|output| output.status.success());
+    let needed = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(ran || !needed, "{} {argument} does not run: {remedy}", program.display());
+    if !ran {
+        eprintln!("skipped: {} {argument} does not run: {remedy}", program.display());
+    }
+    ran
+}
+
+/// `promtool`, if it is there.
+///
+/// # Panics
+/// When it is not there and `CI=true`.
+pub fn promtool() -> Option<Command> {
+    found(Path::new("promtool"), "--version", "apt-get install prometheus").then(|| Command::new("promtool"))
+}
+
+/// `buf`, if it is there.
+///
+/// # Panics
+/// When it is not there and `CI=true`.
+pub fn buf() -> Option<Command> {
+    found(Path::new("buf"), "--version", "npm install @bufbuild/buf").then(|| Command::new("buf"))
+}
+
+/// A script of `tests/python`, run by the Python that `REFWATCH_PYTHON` names, with code generated from `proto/` to be
+/// imported, if that Python and its packages are there.
+///
+/// # Panics
+/// When they are not there and `CI=true`.
+pub fn python(script: &str) -> Option<Command> {
+    static GENERATED: OnceLock<Option<TempDir>> = OnceLock::new();
+    let program = PathBuf::from(std::env::var_os("REFWATCH_PYTHON").unwrap_or_else(|| "python3".into()));
+    let generated = GENERATED.get_or_init(|| {
+        let remedy = "REFWATCH_PYTHON names one with grpcio, grpcio-tools and prometheus_client";
+        found(&program, "-cimport grpc, grpc_tools, prometheus_client", remedy).then(|| generate(&program))
+    });
+    let mut command = Command::new(&program);
+    command.env("PYTHONPATH", generated.as_ref()?.path());
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script));
+    Some(command)
+}
+
+fn generate(program: &Path) -> TempDir {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
+    let mut command = Command::new(program);
+    command.args(["-m", "grpc_tools.protoc"]).arg("-I").arg(&proto);
+    for output in ["--python_out", "--grpc_python_out"] {
+        command.arg(output).arg(directory.path());
+    }
+    command.args(["event", "service", "ingest"].map(|name| format!("refwatch/v1/{name}.proto")));
+    let output = command.output().expect("it ran before");
+    assert!(output.status.success(), "protoc failed: {}", String::from_utf8_lossy(&output.stderr));
+    directory
+}
+
+/// Runs a command to its end with something on standard input.
+///
+/// # Panics
+/// When it cannot be run.
+pub fn feed(mut command: Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // It may end before it has read everything: its status tells.
+            drop(stdin.write_all(input.as_bytes()));
+        });
+        child.wait_with_output().expect("it ends")
+    })
+}
