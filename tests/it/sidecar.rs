@@ -41,11 +41,12 @@ fn probes_answer_with_what_is_well_and_what_is_not() {
 }
 
 #[test]
-fn what_is_known_below_a_root_that_goes_stays_known_until_it_is_back() {
+fn a_root_that_goes_makes_the_daemon_unready_until_it_is_back_and_costs_nothing() {
     let stage = busy();
     let away = stage.world.beside("away");
     std::fs::rename(&stage.world.root, &away).expect("renamed");
-    stage.client.sync();
+    let unready = stage.daemon.wait_readyz(503);
+    assert!(unready.contains(stage.world.root.to_str().expect("text")), "it says what is missing: {unready}");
     let refs = stage.client.refs(100).0;
     assert!(refs.iter().any(|taken| taken.name == "refs/heads/main"), "what is known stays known: {refs:?}");
     std::fs::rename(&away, &stage.world.root).expect("renamed back");

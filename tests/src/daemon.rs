@@ -208,13 +208,21 @@ impl Daemon {
     /// # Panics
     /// When the deadline passes before.
     pub fn wait_ready(&self) {
+        self.wait_readyz(200);
+    }
+
+    /// Waits until `/readyz` answers with this code; the body.
+    ///
+    /// # Panics
+    /// When the deadline passes before.
+    pub fn wait_readyz(&self, wanted: u16) -> String {
         let deadline = Instant::now() + DEADLINE;
         loop {
             let (code, body) = http::get(self.http(), "/readyz", "*/*");
-            if code == 200 {
-                return;
+            if code == wanted {
+                return body;
             }
-            assert!(Instant::now() < deadline, "it is never ready: {body}");
+            assert!(Instant::now() < deadline, "it never answers {wanted}: {code} {body}");
             std::thread::sleep(POLL);
         }
     }

@@ -19,7 +19,7 @@ const INTERVAL_FIRST: Duration = Duration::from_millis(20);
 const BEAT_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at what takes a while to count.
 const GAUGES_INTERVAL: Duration = Duration::from_secs(10);
-/// Between two rounds of retention.
+/// Between two rounds of retention; the first is as soon as the first scan is over.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs until the drain begins.
@@ -34,12 +34,13 @@ pub(super) async fn run(
     let began = Instant::now();
     let mut progress = Progress::default();
     let mut gauges_at = Instant::now();
-    let mut retained_at = Instant::now();
+    let mut retained_at: Option<Instant> = None;
     let mut told = false;
     loop {
         beat.beat();
         look(engine, &checks);
-        if engine.scanned.load(Ordering::Acquire) {
+        let scanned = engine.scanned.load(Ordering::Acquire);
+        if scanned {
             progress.finish();
         } else if began.elapsed() > SHOWN_AFTER {
             let (done, all) = page::progress_of(engine);
@@ -58,8 +59,9 @@ pub(super) async fn run(
             gauges_at = Instant::now();
             set_gauges(engine);
         }
-        if retained_at.elapsed() >= RETENTION_INTERVAL {
-            retained_at = Instant::now();
+        let first = retained_at.is_none() && scanned;
+        if first || retained_at.unwrap_or(began).elapsed() >= RETENTION_INTERVAL {
+            retained_at = Some(Instant::now());
             retain(engine).await;
         }
         let interval = if told { INTERVAL } else { INTERVAL_FIRST };

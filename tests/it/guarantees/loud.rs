@@ -8,13 +8,10 @@ use refwatch_proto::v1::watch_events_request::Start;
 use refwatch_proto::v1::{
     GetPositionRequest, ListEventsRequest, OnGap, ResetReason, WatchEventsRequest, list_events_request,
 };
-use refwatch_tests::{Client, Daemon, Options, Recorder, World, filter, request};
+use refwatch_tests::{Client, DEADLINE, Daemon, Options, Recorder, World, filter, request};
 use tonic::Code;
 
 use crate::stage::Stage;
-
-/// Retention runs once a minute.
-const RETENTION_DEADLINE: Duration = Duration::from_secs(90);
 
 fn from(cursor: &str) -> WatchEventsRequest {
     request(Start::Cursor(cursor.to_owned()), filter())
@@ -96,7 +93,7 @@ fn guarantee_8_loud_below_the_floor() {
     let client = daemon.client();
     let began = Instant::now();
     while client.position(GetPositionRequest::default()).expect("told").floor_sequence == 1 {
-        assert!(began.elapsed() < RETENTION_DEADLINE, "the floor rises");
+        assert!(began.elapsed() < DEADLINE, "the floor rises");
         std::thread::sleep(Duration::from_millis(50));
     }
     let position = client.sync();
