@@ -1,6 +1,6 @@
 //! Clients that are not ours: Python with generated code, and buf by reflection alone.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use refwatch_proto::v1::GitEvent;
 use refwatch_tests::{Daemon, World, tools};
@@ -69,12 +69,13 @@ fn buf_lists_and_watches_by_reflection_alone() {
         let mut command = tools::buf()?;
         // Away from proto/: the server alone knows the schema.
         command.current_dir(world.beside("")).args(["curl", "--http2-prior-knowledge", "--protocol", "grpc"]);
-        let output = command.args(arguments).arg(format!("http://{}{path}", daemon.grpc())).output();
-        Some(output.expect("buf runs"))
+        command.args(arguments).arg(format!("http://{}{path}", daemon.grpc()));
+        Some(command)
     };
     for reflection in ["grpc-v1", "grpc-v1alpha"] {
         let by = ["--reflect-protocol", reflection];
-        let Some(listed) = curl(&[&by[..], &["--list-methods"]].concat(), "") else { return };
+        let Some(mut list) = curl(&[&by[..], &["--list-methods"]].concat(), "") else { return };
+        let listed = list.output().expect("buf runs");
         let methods = String::from_utf8_lossy(&listed.stdout).into_owned();
         for method in
             ["WatchEvents", "ListEvents", "ListRefs", "ListRepositories", "GetPosition", "GetServerInfo"]
@@ -82,26 +83,28 @@ fn buf_lists_and_watches_by_reflection_alone() {
             let full = format!("refwatch.v1.GitEventService/{method}");
             assert!(methods.lines().any(|line| line == full), "{full} by {reflection}: {listed:?}");
         }
-        let refs = curl(&by, "/refwatch.v1.GitEventService/ListRefs").expect("it ran before");
+        let mut refs = curl(&by, "/refwatch.v1.GitEventService/ListRefs").expect("it ran before");
+        let refs = refs.output().expect("buf runs");
         let refs: Value =
             serde_json::from_slice(&refs.stdout).unwrap_or_else(|error| panic!("{error}: {refs:?}"));
-        let main =
-            refs["refs"].as_array().expect("a list").iter().find(|taken| taken["name"] == "refs/heads/main");
-        assert_eq!(main.expect("listed")["oid"], one.as_str());
-        // A stream without end: its deadline ends it, and what came before is printed.
-        let watch = [&by[..], &["-m", "2", "-d", r#"{"earliest":{}}"#]].concat();
-        let watched = curl(&watch, "/refwatch.v1.GitEventService/WatchEvents").expect("it ran before");
-        let messages = serde_json::Deserializer::from_slice(&watched.stdout).into_iter::<Value>();
+        let mut names = refs["refs"].as_array().expect("a list").iter();
+        let main = names.find(|taken| taken["name"] == "refs/heads/main").expect("listed");
+        assert_eq!(main["oid"], one.as_str());
+        // A stream without end: it is left when both events have come.
+        let watch = [&by[..], &["--timeout", "30s", "-d", r#"{"earliest":{}}"#]].concat();
+        let mut watch = curl(&watch, "/refwatch.v1.GitEventService/WatchEvents").expect("it ran before");
+        let mut watch = watch.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("buf runs");
+        let messages = serde_json::Deserializer::from_reader(watch.stdout.take().expect("piped"));
         let types: Vec<Value> = messages
+            .into_iter::<Value>()
             .map_while(Result::ok)
             .filter_map(|message| message["events"]["events"].as_array().cloned())
             .flatten()
             .map(|event| event["type"].clone())
+            .take(2)
             .collect();
-        assert_eq!(
-            types,
-            ["GIT_EVENT_TYPE_REPOSITORY_DISCOVERED", "GIT_EVENT_TYPE_BRANCH_CREATED"],
-            "{watched:?}"
-        );
+        drop(watch.kill());
+        drop(watch.wait());
+        assert_eq!(types, ["GIT_EVENT_TYPE_REPOSITORY_DISCOVERED", "GIT_EVENT_TYPE_BRANCH_CREATED"]);
     }
 }
