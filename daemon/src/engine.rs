@@ -23,17 +23,19 @@ use refwatch_store::{FsIdentity, RepositoryKey, Store};
 use refwatch_watcher::notify::Notifier;
 use refwatch_watcher::wake::{Board, Whole, Work};
 
-use crate::barrier::{Barrier, SyncTimeout};
+use crate::barrier::{Barrier, SyncError};
 use crate::directory::Directory;
 use crate::log::Log;
 use crate::problems::Problems;
 use crate::settings::Settings;
 
 pub(crate) use facts::{Job, ObjectsCache};
-pub(crate) use repository::{Overlaid, Repository, State, Trouble};
+pub(crate) use repository::{Overlaid, Repository, State, Trouble, Unwritten};
 
 /// How long a deletion that no lock announced is doubted: it may be the beginning of the repository's own end.
 pub(crate) const DOUBT: Duration = Duration::from_millis(200);
+/// Between two tries of a barrier to have written what could not be written.
+const SYNC_RETRY: Duration = Duration::from_millis(100);
 /// First and longest pause before a repository in flux, or a commit that failed, is looked at again.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(50);
 pub(crate) const RETRY_LAST: Duration = Duration::from_secs(5);
@@ -103,12 +105,20 @@ pub(crate) struct Engine {
     pub(crate) polled: RwLock<HashSet<RepositoryKey>>,
     pub(crate) objects: ObjectsCache,
     pub(crate) slow: facts::SlowLane,
-    /// What is found is taken as known, not as new.
-    pub(crate) baseline: AtomicBool,
+    /// What is found is taken as known, not as new. Held for reading until what was taken so is on its way to the log.
+    pub(crate) baseline: RwLock<bool>,
     /// The first look at everything is over.
     pub(crate) scanned: AtomicBool,
     /// Repositories whose first look is done, for the progress bar.
     pub(crate) looked: AtomicU64,
+    /// Repositories whose last commit failed, and what of it does not follow from their files, in order.
+    pub(crate) failing: Mutex<HashMap<RepositoryKey, Vec<Unwritten>>>,
+    /// Repositories that could not be looked at the last time.
+    pub(crate) troubled: Mutex<HashSet<RepositoryKey>>,
+    /// Repositories that are gone, and whose end could not be written yet.
+    pub(crate) unburied: Mutex<Vec<Arc<Repository>>>,
+    /// Held while their ends are handed to the store again.
+    pub(crate) burying: Mutex<()>,
     /// The store refused or failed the last commit.
     pub(crate) store_failing: Mutex<Option<String>>,
     stopping: Mutex<bool>,
@@ -140,14 +150,19 @@ impl Engine {
             polled: RwLock::default(),
             objects: ObjectsCache::default(),
             slow: facts::SlowLane::default(),
-            baseline: AtomicBool::new(parts.baseline),
+            baseline: RwLock::new(parts.baseline),
             scanned: AtomicBool::new(false),
             looked: AtomicU64::new(0),
+            failing: Mutex::default(),
+            troubled: Mutex::default(),
+            unburied: Mutex::default(),
+            burying: Mutex::default(),
             store_failing: Mutex::default(),
             stopping: Mutex::default(),
             stop: Condvar::new(),
             threads: Mutex::default(),
         });
+        engine.log.set_baseline(parts.baseline);
         engine.take_up()?;
         for index in 0..engine.settings.watch.workers {
             engine.spawn(&format!("worker-{index}"), Self::work)?;
@@ -239,20 +254,56 @@ impl Engine {
 pub(crate) struct EngineBarrier(pub(crate) Arc<Engine>);
 
 impl Barrier for EngineBarrier {
-    fn sync(&self, repositories: Option<&[RepositoryKey]>, deadline: Instant) -> Result<(), SyncTimeout> {
+    fn sync(&self, repositories: Option<&[RepositoryKey]>, deadline: Instant) -> Result<(), SyncError> {
         let engine = &self.0;
+        let timed_out = || {
+            let failing = engine.store_failing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            failing.map_or(SyncError::TimedOut { pending: self.pending() }, SyncError::Store)
+        };
         while !engine.scanned.load(Ordering::Acquire) {
             if Instant::now() >= deadline || !engine.pause(Duration::from_millis(5)) {
-                return Err(SyncTimeout);
+                return Err(timed_out());
             }
         }
         if let Some(notifier) = &engine.notifier
             && !notifier.fence(deadline)
         {
-            return Err(SyncTimeout);
+            return Err(timed_out());
         }
         engine.poll_now(repositories);
-        let done = engine.board.quiesce(deadline) && engine.slow.quiesce(deadline);
-        if done && engine.store.flush().is_ok() { Ok(()) } else { Err(SyncTimeout) }
+        let wanted = |key: &RepositoryKey| repositories.is_none_or(|only| only.contains(key));
+        let of = |keys: &mut dyn Iterator<Item = RepositoryKey>| keys.filter(wanted).collect::<Vec<_>>();
+        loop {
+            let troubled = of(&mut lock(&engine.troubled).iter().copied());
+            let failing = of(&mut lock(&engine.failing).keys().copied());
+            for key in troubled.iter().chain(&failing) {
+                engine.board.post_now(*key, Whole::Retry);
+            }
+            engine.bury();
+            let quiet = engine.board.quiesce(deadline) && engine.slow.quiesce(deadline);
+            if !quiet || engine.store.flush().is_err() {
+                return Err(timed_out());
+            }
+            // A look that came before the flush and started over has its commit answered now.
+            let failing = of(&mut lock(&engine.failing).keys().copied());
+            let blind = repositories.is_some() && !of(&mut lock(&engine.troubled).iter().copied()).is_empty();
+            if failing.is_empty() && !blind {
+                return Ok(());
+            }
+            if Instant::now() >= deadline || !engine.pause(SYNC_RETRY) {
+                return Err(timed_out());
+            }
+        }
     }
+
+    fn pending(&self) -> u64 {
+        let engine = &self.0;
+        let (failing, troubled) = (lock(&engine.failing), lock(&engine.troubled));
+        let unwell = failing.keys().filter(|key| !troubled.contains(key)).count() + troubled.len();
+        (engine.board.depth() + unwell) as u64
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

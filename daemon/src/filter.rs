@@ -57,7 +57,13 @@ impl Filter {
     pub(crate) fn passes(&self, logged: &Logged, uid: u64, path: &[u8]) -> bool {
         self.passes_type(logged)
             && logged.event.name.as_ref().is_none_or(|name| self.refs.pass(name))
-            && self.repositories.pass(uid, path)
+            && (self.repositories.pass(uid, path) || self.passes_path_before(logged, uid))
+    }
+
+    /// True for a move from a path that is wanted: whoever follows the repository there must know that it went.
+    pub(crate) fn passes_path_before(&self, logged: &Logged, uid: u64) -> bool {
+        let previous = logged.event.extra.as_deref().and_then(|extra| extra.previous.as_deref());
+        previous.is_some_and(|previous| self.repositories.pass(uid, previous))
     }
 
     /// True for a repository whose events may be wanted.

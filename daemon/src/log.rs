@@ -9,6 +9,7 @@ mod segment;
 mod tail;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use refwatch_core::Cursor;
 use refwatch_ops::metrics::{LogSource, Metrics};
@@ -28,6 +29,8 @@ use tail::Tail;
 pub(crate) const STORE_READS_MAX: usize = 4;
 /// Most that the recent events take in memory, in bytes, their encodings included.
 const TAIL_BYTES_MAX: usize = 8 << 20;
+/// How long who wants to list refs waits for the first scan of a fresh log.
+const BASELINE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Most recent events in memory.
 const TAIL_EVENTS_MAX: usize = 16_384;
 
@@ -50,6 +53,8 @@ pub(crate) struct Log {
     encoder: Encoder,
     tail: RwLock<Tail>,
     last: watch::Sender<u64>,
+    /// The first scan of a fresh log goes on: refs become known without events.
+    baseline: watch::Sender<bool>,
     moves: Moves,
     store_reads: Arc<Semaphore>,
 }
@@ -62,6 +67,7 @@ impl Log {
             encoder: Encoder::new(store.identity()),
             tail: RwLock::new(Tail::after(last)),
             last: watch::Sender::new(last),
+            baseline: watch::Sender::new(false),
             moves: Moves::known_after(last),
             store_reads: Arc::new(Semaphore::new(STORE_READS_MAX)),
             store,
@@ -86,6 +92,30 @@ impl Log {
             }
         }
         self.last.send_replace(last);
+    }
+
+    /// Takes the moves among events, before anything is read by the new paths.
+    pub(crate) fn learn_moves(&self, events: &[Logged]) {
+        self.moves.learn(events, self.store.bounds().floor);
+    }
+
+    /// Says whether refs become known without events: during the first scan of a fresh log.
+    pub(crate) fn set_baseline(&self, goes_on: bool) {
+        self.baseline.send_replace(goes_on);
+    }
+
+    /// Waits until every ref that is not listed yet will have an event.
+    ///
+    /// # Errors
+    /// [`Failure::Starting`] when that takes too long.
+    pub(crate) async fn baseline_over(&self) -> Result<(), Failure> {
+        let mut baseline = self.baseline.subscribe();
+        let over = baseline.wait_for(|goes_on| !goes_on);
+        match tokio::time::timeout(BASELINE_WAIT_MAX, over).await {
+            // Its sender is here: it is never closed.
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::Starting),
+        }
     }
 
     /// Which log this is.

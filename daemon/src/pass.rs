@@ -24,7 +24,7 @@ use refwatch_watcher::scan::{BrokenReason, Observed, ScanError, Skipped};
 use refwatch_watcher::wake::{Pending, Whole};
 
 use crate::directory::{Health, Watched};
-use crate::engine::{DOUBT, Engine, Job, Repository, State, Trouble};
+use crate::engine::{DOUBT, Engine, Job, Repository, State, Trouble, lock};
 
 /// Jobs of one repository that may wait for an ancestry question.
 const HELD_MAX: usize = 4096;
@@ -62,7 +62,7 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
     }
     if state.held.len() >= HELD_MAX {
         // Ancestry is behind; the refs are looked at again when it has caught up.
-        engine.board.post_later(repository.key, Whole::Notified, DOUBT);
+        engine.board.put_back_whole(repository.key, Whole::Notified, DOUBT);
         return;
     }
     if pending.unsettled {
@@ -150,7 +150,7 @@ impl Engine {
     }
 
     /// Forgets what was concluded since the store's last word, because a commit failed.
-    fn start_over(&self, repository: &Repository, state: &mut State) {
+    fn start_over(self: &Arc<Self>, repository: &Arc<Repository>, state: &mut State) {
         // What is on its way is answered before anything else is concluded; it is refused, or it follows from the
         // store's state.
         if self.store.flush().is_err() {
@@ -160,7 +160,13 @@ impl Engine {
         repository.overlays().clear();
         state.looked = false;
         state.signature = None;
-        if !repository.created.load(Ordering::Acquire) {
+        let unwritten = lock(&self.failing).remove(&repository.key).unwrap_or_default();
+        if repository.created.load(Ordering::Acquire) {
+            for unwritten in unwritten {
+                let job = Job::of_unwritten(state, unwritten);
+                self.hand_on(repository, state, job);
+            }
+        } else {
             state.create.clone_from(&state.creation);
         }
     }
@@ -223,6 +229,7 @@ impl Engine {
             }
         };
         self.directory.update(repository.key, |entry| entry.health = health);
+        lock(&self.troubled).insert(repository.key);
         self.board.post_later(repository.key, Whole::Retry, delay);
     }
 
@@ -286,6 +293,7 @@ impl Engine {
     pub(crate) fn is_well(&self, repository: &Repository, state: &mut State) {
         if state.trouble.take().is_some() {
             self.problems.resolve(state.git_dir());
+            lock(&self.troubled).remove(&repository.key);
         }
         let watched = if state.polled { Watched::Poll } else { Watched::Notify };
         {

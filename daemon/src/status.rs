@@ -49,9 +49,11 @@ pub(crate) enum Failure {
     #[error("the client took nothing for {stalled_ms} ms; start again from the cursor given here")]
     SlowConsumer { cursor: String, stalled_ms: u64, limit_ms: u64 },
     #[error("what was on disk before the call was not in the log within {timeout_ms} ms")]
-    SyncTimeout { timeout_ms: u64, pending: Option<u64> },
+    SyncTimeout { timeout_ms: u64, pending: u64 },
     #[error("no credentials, or none that are known here: send `authorization: Bearer <token>`")]
     Credentials,
+    #[error("the first scan of a fresh log is not over; try again in a moment")]
+    Starting,
     #[error("the server stops; start again elsewhere or in a moment")]
     Draining { cursor: String },
     #[error("the log cannot be read now: {detail}")]
@@ -111,6 +113,7 @@ impl Failure {
             Failure::SlowConsumer { .. } => (Code::ResourceExhausted, ErrorReason::SlowConsumer),
             Failure::SyncTimeout { .. } => (Code::DeadlineExceeded, ErrorReason::SyncTimeout),
             Failure::Credentials => (Code::Unauthenticated, ErrorReason::CredentialsInvalid),
+            Failure::Starting => (Code::Unavailable, ErrorReason::ServerStarting),
             Failure::Draining { .. } => (Code::Unavailable, ErrorReason::ServerDraining),
             Failure::StoreUnavailable { .. } => (Code::Unavailable, ErrorReason::StoreUnavailable),
             Failure::LogCorrupt { .. } => (Code::DataLoss, ErrorReason::LogCorrupt),
@@ -158,14 +161,15 @@ impl Failure {
                 ("limit_ms", limit_ms.to_string()),
             ],
             Failure::SyncTimeout { timeout_ms, pending } => {
-                let pending = pending.map(|pending| ("pending", pending.to_string()));
-                std::iter::once(("timeout_ms", timeout_ms.to_string())).chain(pending).collect()
+                vec![("timeout_ms", timeout_ms.to_string()), ("pending", pending.to_string())]
             }
             Failure::Draining { cursor } => vec![("cursor", cursor.clone())],
             Failure::LogCorrupt { sequence, .. } => {
                 sequence.map(|sequence| ("sequence", sequence.to_string())).into_iter().collect()
             }
-            Failure::Credentials | Failure::StoreUnavailable { .. } | Failure::Bug(_) => Vec::new(),
+            Failure::Credentials | Failure::Starting | Failure::StoreUnavailable { .. } | Failure::Bug(_) => {
+                Vec::new()
+            }
         }
     }
 
@@ -185,6 +189,7 @@ impl Failure {
             | Failure::SlowConsumer { .. }
             | Failure::SyncTimeout { .. }
             | Failure::Credentials
+            | Failure::Starting
             | Failure::Draining { .. }
             | Failure::StoreUnavailable { .. }
             | Failure::LogCorrupt { .. }
@@ -195,7 +200,10 @@ impl Failure {
     fn is_for_now(&self) -> bool {
         matches!(
             self,
-            Failure::TooManySubscribers { .. } | Failure::Draining { .. } | Failure::StoreUnavailable { .. }
+            Failure::TooManySubscribers { .. }
+                | Failure::Starting
+                | Failure::Draining { .. }
+                | Failure::StoreUnavailable { .. }
         )
     }
 }

@@ -188,6 +188,7 @@ fn end_of(failure: &Failure) -> SubscriptionEnd {
         | Failure::OutOfBounds { .. }
         | Failure::Invalid { .. }
         | Failure::RepositoryNotFound { .. }
+        | Failure::Starting
         | Failure::SyncTimeout { .. } => SubscriptionEnd::Refused,
     }
 }

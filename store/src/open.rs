@@ -86,8 +86,24 @@ pub fn open(mut options: Options, now_us: i64) -> Result<Opened, OpenError> {
     Ok(Opened { store, fresh, baseline: !meta.scanned, epoch_reason, set_aside })
 }
 
+/// Symbolic links that the database's path may lead over, one after the other.
+const LINKS_MAX: usize = 32;
+
 /// The path with every link followed, so that one database has one lock; makes its parent.
 fn place(path: &Path) -> Result<PathBuf, OpenError> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        // A link may lead to a database that is not there yet: it has its lock where it will be.
+        let Ok(target) = fs::read_link(&path) else { return place_of_file(&path) };
+        path = match path.parent() {
+            Some(parent) => parent.join(target),
+            None => target,
+        };
+    }
+    Err(of_io(&path, io::Error::new(io::ErrorKind::InvalidInput, "too many symbolic links")))
+}
+
+fn place_of_file(path: &Path) -> Result<PathBuf, OpenError> {
     if let Ok(path) = path.canonicalize() {
         return Ok(path);
     }

@@ -1,7 +1,8 @@
 //! Questions to the object database: how they are answered, and whom they keep waiting.
 
-use refwatch_proto::v1::{Forward, GitEventType as Type};
-use refwatch_tests::{Options, Repo, World, validate};
+use refwatch_proto::v1::watch_events_request::Start;
+use refwatch_proto::v1::{Forward, GitEventType as Type, Now};
+use refwatch_tests::{Options, Recorder, Repo, World, repositories_filter, request, validate};
 
 use crate::stage::Stage;
 
@@ -50,6 +51,35 @@ fn a_slow_question_of_one_repository_keeps_no_other_waiting() {
     let [fast, forced, _] = recording.events.as_slice() else { panic!("three: {recording:#?}") };
     assert_eq!((fast.forward(), forced.forward()), (Forward::FastForward, Forward::Unrelated));
     validate::all(&recording, &client.on_disk(&[&slow, &quick]));
+}
+
+#[test]
+fn an_event_has_the_path_of_its_time_also_when_the_repository_moves_before_it_is_told() {
+    let world = World::new();
+    let repo = world.repo("before.git");
+    let tips = long(&repo, 60_000);
+    repo.update(&format!("create refs/heads/main {}\n", tips[0]));
+    let daemon = Options::new(&world).set("ancestry.time_ms_max", "60000").start();
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    let by_path = Recorder::start(&client, request(Start::Now(Now {}), repositories_filter(&["before.git"])));
+    repo.replace("refs/heads/main", format!("{}\n", tips[1]));
+    // Its change is known, and waits for an answer.
+    daemon.wait_metric("refwatch_ancestry_slow_queue", 1.0);
+    std::fs::rename(&repo.git_dir, world.root.join("after.git")).expect("renamed");
+    let recording = recorder.settle(&client);
+    let told: Vec<_> = recording
+        .events
+        .iter()
+        .map(|event| {
+            (event.r#type(), event.repository.as_ref().map_or("", |of| &of.path), &*event.previous_path)
+        })
+        .collect();
+    let expected =
+        [(Type::BranchForcePushed, "before.git", ""), (Type::RepositoryMoved, "after.git", "before.git")];
+    assert_eq!(told, expected);
+    assert_eq!(by_path.settle(&client).events, recording.events, "the move away as well");
+    assert_eq!(client.events()[1..], recording.events, "memory and disk tell the same");
 }
 
 #[test]

@@ -114,3 +114,45 @@ fn a_first_scan_that_is_killed_goes_on_as_the_baseline() {
     let snapshot = client.record_snapshot().now();
     validate::truthful(&snapshot.base, &[], &client.on_disk(&repos.iter().collect::<Vec<_>>()));
 }
+
+/// A copy of a repository, which is another one.
+fn copy(from: &Repo, world: &World, path: &str) -> Repo {
+    let git_dir = world.root.join(path);
+    let copied = std::process::Command::new("cp").arg("-R").arg(&from.git_dir).arg(&git_dir).status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    Repo::at(git_dir, path, from.flavour)
+}
+
+#[test]
+fn a_snapshot_that_is_asked_for_during_the_first_scan_holds_every_ref() {
+    let world = World::new();
+    let first = prepared(&world, "r.git");
+    let mut repos: Vec<Repo> = (0..150).map(|index| copy(&first, &world, &format!("r{index}.git"))).collect();
+    repos.push(first);
+    let daemon = Options::new(&world).launch();
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    let (listed, cursor) = client.refs(1_000);
+    assert_eq!(listed.len(), 3 * repos.len());
+    let recording = recorder.settle(&client);
+    let disk = client.on_disk(&repos.iter().collect::<Vec<_>>());
+    validate::all(&recording, &disk);
+    assert_eq!(client.record_from(&cursor).settle(&client).events, []);
+}
+
+#[test]
+fn what_cannot_be_read_during_the_first_scan_is_news_when_it_can() {
+    let world = World::new();
+    let repo = prepared(&world, "a.git");
+    // No file, and no error that goes away by itself.
+    std::fs::create_dir(repo.git_dir.join("packed-refs")).expect("made");
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    assert!(recorder.now().base.0.is_empty());
+    std::fs::remove_dir(repo.git_dir.join("packed-refs")).expect("removed");
+    let recording = recorder.settle(&client);
+    assert_eq!(recording.types()[0], Type::RepositoryDiscovered);
+    assert_eq!(recording.of_type(Type::BranchCreated).len(), 1);
+    validate::all(&recording, &client.on_disk(&[&repo]));
+}

@@ -9,6 +9,7 @@ mod bad_input;
 mod baseline;
 mod clients;
 mod formats;
+mod full;
 mod guarantees;
 mod polling;
 mod repositories;

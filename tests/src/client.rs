@@ -78,6 +78,11 @@ pub fn refs_filter(globs: &[&str]) -> EventFilter {
     EventFilter { ref_include_globs: globs.iter().map(|glob| (*glob).to_owned()).collect(), ..filter() }
 }
 
+/// A filter by repository globs.
+pub fn repositories_filter(globs: &[&str]) -> EventFilter {
+    EventFilter { repository_globs: globs.iter().map(|glob| (*glob).to_owned()).collect(), ..filter() }
+}
+
 /// A filter by types.
 pub fn types_filter(types: &[GitEventType]) -> EventFilter {
     EventFilter { types: types.iter().map(|kind| i32::from(*kind)).collect(), ..filter() }

@@ -227,6 +227,18 @@ impl Daemon {
         }
     }
 
+    /// Waits until a metric has at least this value.
+    ///
+    /// # Panics
+    /// When the deadline passes before.
+    pub fn wait_metric(&self, series: &str, least: f64) {
+        let deadline = Instant::now() + DEADLINE;
+        while http::metric(self.http(), series).is_none_or(|value| value < least) {
+            assert!(Instant::now() < deadline, "{series} never reaches {least}");
+            std::thread::sleep(POLL / 5);
+        }
+    }
+
     /// Ends it by SIGKILL: nothing is flushed, nobody is told.
     ///
     /// # Panics

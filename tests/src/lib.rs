@@ -21,7 +21,7 @@ mod world;
 
 use std::time::Duration;
 
-pub use client::{Client, Refusal, Stream, filter, refs_filter, request, types_filter};
+pub use client::{Client, Refusal, Stream, filter, refs_filter, repositories_filter, request, types_filter};
 pub use daemon::{Daemon, Options};
 pub use git::{Flavour, git_in};
 pub use proxy::Proxy;

@@ -264,6 +264,12 @@ impl Board {
         self.schedule(&mut inner, key);
     }
 
+    /// Posts a whole look that is to begin at once, also where one was put off.
+    pub fn post_now(&self, key: RepositoryKey, why: Whole) {
+        self.lock().slots.entry(key).or_default().not_before = None;
+        self.post(key, Wake::Whole(why));
+    }
+
     /// Puts names back, to be looked at again by whoever holds the repository, not before `delay` is over. To
     /// [`Board::quiesce`] this is part of the same look.
     pub fn put_back(&self, key: RepositoryKey, names: Vec<(Box<[u8]>, Named)>, delay: Duration) {
@@ -335,6 +341,8 @@ impl Board {
                 if !inner.queue.is_empty() {
                     self.work.notify_one();
                 }
+                // Also a look that nobody waited for is waited for once it runs: what it takes over must not be missed.
+                inner.give_ticket(key);
                 let slot = inner.slots.get_mut(&key).expect("BUG: a queued repository has a slot");
                 return Work::Repository(key, slot.take());
             }

@@ -97,6 +97,7 @@ fn of_reason(reason: ErrorReason, code: Code) -> FailureKind {
         | ErrorReason::SlowConsumer
         | ErrorReason::SyncTimeout
         | ErrorReason::ServerDraining
+        | ErrorReason::ServerStarting
         | ErrorReason::StoreUnavailable => FailureKind::Transient,
         ErrorReason::CredentialsInvalid | ErrorReason::IngestNotAllowed => FailureKind::Denied,
         ErrorReason::LogCorrupt => FailureKind::Server,

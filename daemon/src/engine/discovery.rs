@@ -16,7 +16,7 @@ use refwatch_watcher::notify::{Notifier, WatchError};
 use refwatch_watcher::signature;
 use refwatch_watcher::wake::{Board, Wake, Whole};
 
-use super::{DOUBT, Engine, Job, Parts, Repository, Root, State, Trouble};
+use super::{DOUBT, Engine, Job, Parts, Repository, Root, State, Trouble, Unwritten, lock};
 use crate::directory::{Entry, Health, Watched};
 use crate::settings::WatchMode;
 
@@ -306,7 +306,7 @@ impl Engine {
                 let mut state = repository.lock();
                 state.creation = Some(Box::new(new.clone()));
                 state.create = Some(Box::new(new));
-                state.baseline = self.baseline.load(Ordering::Acquire);
+                state.baseline = *self.baseline.read().unwrap_or_else(PoisonError::into_inner);
             }
             followed.by_key.insert(key, Arc::new(repository));
             key
@@ -340,19 +340,20 @@ impl Engine {
         self.objects.forget(repository.key);
         self.problems.resolve(&before);
         let mut event = Event::of_repository(EventType::RepositoryMoved, Origin::Notify);
-        let previous = self.directory.get(repository.key).map(|entry| entry.path.clone());
-        event.extra = Some(Box::new(Extra { previous, ..Extra::default() }));
-        self.directory.update(repository.key, |entry| {
-            entry.root = Arc::clone(&root.path);
-            entry.path = path.clone().into();
-        });
+        event.extra = Some(Box::new(Extra { previous: self.relative(&before), ..Extra::default() }));
         let layout = Layout { git_dir: git_dir.to_owned(), ..state.layout.clone() };
         repository.lay_out(state, layout);
         state.gone = None;
-        if let Some(new) = &mut state.create {
-            // The log does not know it yet: it will learn of the new path only.
+        for new in [&mut state.create, &mut state.creation].into_iter().flatten() {
             new.root = root.path.as_os_str().as_bytes().to_vec();
-            new.path = path;
+            new.path.clone_from(&path);
+        }
+        if state.create.is_some() {
+            // The log does not know it yet: it will learn of the new path only.
+            self.directory.update(repository.key, |entry| {
+                entry.root = Arc::clone(&root.path);
+                entry.path = path.into();
+            });
         } else {
             let mut job = Job::new(state, None);
             job.write = Some(RepositoryWrite::Move { root: root.path.as_os_str().as_bytes().to_vec(), path });
@@ -377,6 +378,7 @@ impl Engine {
             let message = "its root is not there; what is known is kept".to_owned();
             self.directory.update(repository.key, |entry| entry.health = Health::Unreadable(message));
             let delay = Trouble::again(&mut state.trouble);
+            lock(&self.troubled).insert(repository.key);
             self.board.post_later(repository.key, Whole::Retry, delay);
             return true;
         }
@@ -416,13 +418,29 @@ impl Engine {
         self.objects.forget(repository.key);
         self.problems.resolve(state.git_dir());
         self.polled.write().unwrap_or_else(PoisonError::into_inner).remove(&repository.key);
+        lock(&self.troubled).remove(&repository.key);
         self.directory.update(repository.key, |entry| entry.health = Health::Deleted);
         if state.create.take().is_some() {
+            lock(&self.failing).remove(&repository.key);
             return;
         }
-        let mut job = Job::new(state, None);
-        job.write = Some(RepositoryWrite::Delete);
-        job.first.push(Event::of_repository(EventType::RepositoryDeleted, Origin::Notify));
+        let events = vec![Event::of_repository(EventType::RepositoryDeleted, Origin::Notify)];
+        let unwritten = Unwritten { write: RepositoryWrite::Delete, events };
+        if let Some(before) = lock(&self.failing).get_mut(&repository.key) {
+            // Behind what else could not be written of it.
+            before.push(unwritten);
+            lock(&self.unburied).push(Arc::clone(repository));
+            return;
+        }
+        let job = Job::of_unwritten(state, unwritten);
         self.hand_on(repository, state, job);
+    }
+
+    /// A path relative to the innermost root that it is below.
+    fn relative(&self, git_dir: &Path) -> Option<Box<[u8]>> {
+        let roots = self.roots.iter().filter(|root| git_dir.starts_with(&*root.path));
+        let root = roots.max_by_key(|root| root.path.as_os_str().len())?;
+        let relative = git_dir.strip_prefix(&*root.path).ok()?.as_os_str().as_bytes();
+        Some(if relative.is_empty() { b"."[..].into() } else { relative.into() })
     }
 }

@@ -13,7 +13,7 @@ use refwatch_ops::metrics::Ancestry;
 use refwatch_store::{RepositoryKey, RepositoryWrite, SignatureWrite};
 use refwatch_watcher::objects::{Budget, Objects, Relation, UnknownReason};
 
-use super::{Engine, Repository, State};
+use super::{Engine, Repository, State, Unwritten};
 use crate::pass::Seen;
 
 /// Threads that answer slow questions.
@@ -64,6 +64,11 @@ impl Job {
             signature: SignatureWrite::Keep,
             ticket: 0,
         }
+    }
+
+    /// Tells the log once more what could not be written of a repository itself.
+    pub(crate) fn of_unwritten(state: &State, unwritten: Unwritten) -> Self {
+        Self { write: Some(unwritten.write), first: unwritten.events, ..Self::new(state, None) }
     }
 
     /// Makes the repository known to the log.

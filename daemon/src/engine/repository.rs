@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use refwatch_core::classify::Bareness;
-use refwatch_core::{ObjectId, RefName, RefState};
-use refwatch_store::{FsIdentity, NewRepository, RepositoryKey};
+use refwatch_core::{Event, ObjectId, RefName, RefState};
+use refwatch_store::{FsIdentity, NewRepository, RepositoryKey, RepositoryWrite};
 use refwatch_watcher::layout::Layout;
 
 use super::{Job, RETRY_FIRST, RETRY_LAST};
@@ -79,6 +79,13 @@ pub(crate) struct Overlaid {
     pub(crate) ticket: u64,
     pub(crate) state: Option<RefState>,
     pub(crate) peeled: Option<ObjectId>,
+}
+
+/// What a commit that failed would have told of a repository itself: unlike its refs, no later look finds it again.
+#[derive(Clone, Debug)]
+pub(crate) struct Unwritten {
+    pub(crate) write: RepositoryWrite,
+    pub(crate) events: Vec<Event>,
 }
 
 /// Why a repository could not be looked at.

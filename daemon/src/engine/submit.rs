@@ -1,22 +1,26 @@
 //! The last step of a pass: events and refs into one commit, and what the log holds to its subscribers.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use refwatch_core::describe::{Facts, Rules, describe};
 use refwatch_core::event::Extra;
 use refwatch_core::{Event, EventType, ObjectId, RefName};
-use refwatch_store::{Commit, CommitError, Logged, RefWrite, RepositoryWrite};
+use refwatch_store::{Commit, CommitError, Logged, NewRepository, RefWrite, RepositoryWrite};
 use refwatch_watcher::wake::Whole;
 
-use super::{Engine, Job, RETRY_FIRST, Repository};
+use super::{Engine, Job, RETRY_FIRST, Repository, Unwritten, lock};
 
 impl Engine {
     /// Commits a job whose facts are known.
     pub(crate) fn submit(self: &Arc<Self>, repository: &Arc<Repository>, mut job: Job) {
         let ticket = job.ticket;
         let since = job.since;
-        let creates = matches!(job.write, Some(RepositoryWrite::Create(_)));
+        let unwritten =
+            job.write.as_ref().map(|write| Unwritten { write: write.clone(), events: job.first.clone() });
         let commit = self.commit_of(repository, &mut job);
         let engine = Arc::clone(self);
         let owner = Arc::clone(repository);
@@ -24,12 +28,12 @@ impl Engine {
         let sent = self.store.submit(commit, move |result| match result {
             Ok(events) => {
                 owner.written(&names, ticket);
-                if creates {
-                    owner.created.store(true, Ordering::Release);
+                if let Some(unwritten) = unwritten {
+                    engine.written(&owner, unwritten.write, &events);
                 }
                 engine.announce(events, since);
             }
-            Err(error) => engine.commit_failed(&owner, &error),
+            Err(error) => engine.commit_failed(&owner, &error, unwritten),
         });
         if sent.is_err() {
             repository.failed.store(true, Ordering::Release);
@@ -91,8 +95,45 @@ impl Engine {
         self.metrics.event_visible.observe(since.elapsed());
     }
 
+    /// Takes over what the log holds now of a repository itself.
+    fn written(&self, repository: &Repository, write: RepositoryWrite, events: &[Logged]) {
+        match write {
+            RepositoryWrite::Create(NewRepository { root, path, .. })
+            | RepositoryWrite::Move { root, path } => {
+                repository.created.store(true, Ordering::Release);
+                // First, or events from before the move would be told under the new path.
+                self.log.learn_moves(events);
+                let root = PathBuf::from(OsString::from_vec(root));
+                let root = self.roots.iter().find(|known| *known.path == root);
+                self.directory.update(repository.key, |entry| {
+                    if let Some(root) = root {
+                        entry.root = Arc::clone(&root.path);
+                    }
+                    entry.path = path.into();
+                });
+            }
+            RepositoryWrite::Delete => drop(lock(&self.failing).remove(&repository.key)),
+            RepositoryWrite::Layout { .. } => {}
+        }
+    }
+
+    /// Writes again that repositories are gone, where that failed.
+    pub(crate) fn bury(self: &Arc<Self>) {
+        let _burying = lock(&self.burying);
+        let unburied = std::mem::take(&mut *lock(&self.unburied));
+        for repository in unburied {
+            let unwritten = lock(&self.failing).remove(&repository.key).unwrap_or_default();
+            if repository.created.load(Ordering::Acquire) {
+                let state = repository.lock();
+                for unwritten in unwritten {
+                    self.submit(&repository, Job::of_unwritten(&state, unwritten));
+                }
+            }
+        }
+    }
+
     /// What was concluded is not in the log: all of it is concluded again, from what the log holds.
-    fn commit_failed(&self, repository: &Repository, error: &CommitError) {
+    fn commit_failed(&self, repository: &Arc<Repository>, error: &CommitError, unwritten: Option<Unwritten>) {
         match error {
             CommitError::Closed => return,
             CommitError::Invalid(_) => {
@@ -108,6 +149,12 @@ impl Engine {
                 *failing = Some(error.to_string());
             }
         }
+        if unwritten.as_ref().is_some_and(|unwritten| matches!(unwritten.write, RepositoryWrite::Delete)) {
+            lock(&self.unburied).push(Arc::clone(repository));
+        }
+        // A creation is made anew from where the repository is then.
+        let unwritten = unwritten.filter(|unwritten| !matches!(unwritten.write, RepositoryWrite::Create(_)));
+        lock(&self.failing).entry(repository.key).or_default().extend(unwritten);
         repository.failed.store(true, Ordering::Release);
         self.board.post_later(repository.key, Whole::Retry, RETRY_FIRST * 4);
     }

@@ -9,7 +9,7 @@ use refwatch_store::RepositoryKey;
 use refwatch_watcher::signature;
 use refwatch_watcher::wake::{Wake, Whole};
 
-use super::Engine;
+use super::{Engine, RETRY_LAST};
 
 /// How long a sweep waits for what notifications have told to be looked at.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
@@ -30,10 +30,8 @@ impl Engine {
         if self.store.flush().is_err() {
             return;
         }
-        if self.baseline.swap(false, Ordering::AcqRel)
-            && let Err(error) = self.store.finish_baseline()
-        {
-            tracing::error!(%error, "cannot write that the first scan is over");
+        if !self.finish_baseline() {
+            return;
         }
         self.scanned.store(true, Ordering::Release);
         tracing::info!(
@@ -44,6 +42,31 @@ impl Engine {
         while self.pause(self.settings.watch.sweep_interval) {
             self.sweep();
         }
+    }
+
+    /// Ends the time in which what is found is taken as known, on disk too; false when the engine is to stop first.
+    fn finish_baseline(&self) -> bool {
+        let was =
+            std::mem::replace(&mut *self.baseline.write().unwrap_or_else(PoisonError::into_inner), false);
+        if !was {
+            return true;
+        }
+        // What was taken as known until now is written, or failed and is new when it is found again.
+        if self.store.flush().is_err() {
+            return false;
+        }
+        let mut told = false;
+        while let Err(error) = self.store.finish_baseline() {
+            if !told {
+                tracing::error!(%error, "cannot write that the first scan is over; trying again");
+                told = true;
+            }
+            if !self.pause(RETRY_LAST) {
+                return false;
+            }
+        }
+        self.log.set_baseline(false);
+        true
     }
 
     /// Looks at everything: signatures first, and what differs in full.
@@ -91,6 +114,7 @@ impl Engine {
         let mut walk_took = Duration::ZERO;
         while self.pause(interval) {
             self.objects.close_idle();
+            self.bury();
             if !self.scanned.load(Ordering::Acquire) {
                 continue;
             }

@@ -29,6 +29,11 @@ impl Globs {
             if glob.len() > limits::GLOB_BYTES_MAX as usize {
                 return Err(invalid(format!("it is longer than {} bytes", limits::GLOB_BYTES_MAX)));
             }
+            if has_wide_set(glob) {
+                let detail =
+                    "a set in [] takes ASCII only: names are matched as bytes; write {ä,ö} for others";
+                return Err(invalid(detail.to_owned()));
+            }
             let compiled = GlobBuilder::new(glob).literal_separator(true).backslash_escape(true).build();
             set.add(compiled.map_err(|error| invalid(error.kind().to_string()))?);
         }
@@ -44,4 +49,20 @@ impl Globs {
     pub(super) fn match_bytes(&self, bytes: &[u8]) -> bool {
         self.0.is_match_candidate(&Candidate::from_bytes(bytes))
     }
+}
+
+/// True for a set with a character of several bytes: it would take each of them for a character of its own.
+fn has_wide_set(glob: &str) -> bool {
+    let mut characters = glob.chars();
+    let mut within = false;
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => drop(characters.next()),
+            '[' => within = true,
+            ']' => within = false,
+            other if within && !other.is_ascii() => return true,
+            _ => {}
+        }
+    }
+    false
 }

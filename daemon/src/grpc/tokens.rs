@@ -69,6 +69,12 @@ impl Tokens {
 }
 
 impl Grant {
+    /// True when the token is valid no more.
+    pub(crate) fn is_revoked(&mut self) -> bool {
+        self.tokens.0.has_changed().unwrap_or(false)
+            && !self.tokens.0.borrow_and_update().contains(&self.token)
+    }
+
     /// Waits until the token is valid no more.
     pub(crate) async fn revoked(&mut self) {
         while self.tokens.0.changed().await.is_ok() {

@@ -71,19 +71,28 @@ impl Moves {
         }
         let mut moves = Vec::new();
         let mut reached = None;
-        reader.events_before(from, STEP_EVENTS, |logged| {
+        let looked = reader.events_before(from, STEP_EVENTS, |logged| {
+            if logged.sequence <= after {
+                return ControlFlow::Break(());
+            }
             reached = Some(logged.sequence);
             if is_move(&logged) {
                 moves.push(logged);
             }
             ControlFlow::Continue(())
-        })?;
+        });
+        let from = match looked {
+            // Where nothing is left to look through, everything is known.
+            Ok(_) => reached.unwrap_or(0),
+            // Not told here: whoever reads the events themselves meets it in its place, after the good ones.
+            Err(ReadError::Corrupt { sequence: Some(damaged), .. }) => damaged,
+            Err(error) => return Err(error),
+        };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for logged in &moves {
             known.insert(logged);
         }
-        // Where nothing is left to look through, everything is known.
-        known.from = reached.unwrap_or(0);
+        known.from = from;
         Ok(known.from <= after + 1)
     }
 

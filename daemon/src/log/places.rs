@@ -47,8 +47,10 @@ impl<'a> Places<'a> {
     }
 
     fn look_up(&self, logged: &Logged) -> Result<(Range<u64>, Arc<Place>), ReadError> {
+        // In this order: a path in the directory is a new one only after its move is known.
+        let entry = self.log.directory.get(logged.repository);
         let (path, range) = self.log.moves.path_at(logged.repository, logged.sequence);
-        let (uid, now, format) = match self.log.directory.get(logged.repository) {
+        let (uid, now, format) = match entry {
             Some(entry) => (entry.uid, entry.path.clone(), entry.format),
             None => {
                 let row = self.reader.repository(logged.repository)?.ok_or_else(|| unknown(logged))?;

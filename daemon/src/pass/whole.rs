@@ -1,7 +1,7 @@
 //! A look at every ref of a repository.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use refwatch_core::{Look, ObjectId, Origin, RefName, RefState};
@@ -71,9 +71,11 @@ pub(super) fn look(
             "the sweep found changes that no notification told of"
         );
     }
+    // Until the job is on its way: what is known without events must be in the log before anybody lists it.
+    let baseline = engine.baseline.read().unwrap_or_else(PoisonError::into_inner);
     if state.create.is_some() {
         job.discover(state, origin);
-        if state.baseline {
+        if state.baseline && *baseline {
             job.take_as_known(std::mem::take(&mut seen));
         }
     }
@@ -85,6 +87,7 @@ pub(super) fn look(
     }
     let quiet = seen.is_empty();
     engine.conclude(repository, state, origin, seen, job);
+    drop(baseline);
     if quiet {
         state.signature = signature;
     }

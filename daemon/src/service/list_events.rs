@@ -94,7 +94,12 @@ fn page(log: &Log, wanted: &Wanted, from: Option<Resume>) -> Result<Option<Encod
     let range = range(log, &reader, wanted, start, from_end)?;
     let lowest = match from {
         Some(from) if !wanted.newest_first => from.position,
-        _ => range.first.saturating_sub(1),
+        None if !wanted.newest_first => range.first.saturating_sub(1),
+        // No further back than this page looks.
+        from => {
+            let before = from.map_or(range.last + 1, |from| from.position);
+            range.first.max(before.saturating_sub(SCAN_EVENTS as u64)).saturating_sub(1)
+        }
     };
     if !log.know_paths_after(&reader, lowest).map_err(failed)? {
         return Ok(None);

@@ -69,6 +69,7 @@ pub(super) async fn list(
         "" => None,
         text => Some(Resume::open(wanted.fingerprint, text)?),
     };
+    log.baseline_over().await?;
     read_in_turn(Arc::clone(log), move |log| page(log, &wanted, from)).await
 }
 

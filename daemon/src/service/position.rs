@@ -8,6 +8,7 @@ use refwatch_store::{Bounds, RepositoryKey};
 use tonic::metadata::MetadataMap;
 
 use super::Inner;
+use crate::barrier::SyncError;
 use crate::directory::Health;
 use crate::filter::parse_ids;
 use crate::log::Log;
@@ -46,13 +47,13 @@ fn position(log: &Log) -> v1::GetPositionResponse {
 }
 
 async fn sync(inner: &Arc<Inner>, uids: &[u64], timeout: Duration) -> Result<(), Failure> {
-    let timed_out = || Failure::SyncTimeout {
+    let timed_out = |pending| Failure::SyncTimeout {
         timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-        pending: None,
+        pending,
     };
     let deadline = Instant::now() + timeout;
     let turn = tokio::time::timeout_at(deadline.into(), Arc::clone(&inner.syncs).acquire_owned());
-    let turn = turn.await.map_err(|_| timed_out())?;
+    let turn = turn.await.map_err(|_| timed_out(inner.barrier.pending()))?;
     let (shared, uids) = (Arc::clone(inner), uids.to_vec());
     let waiting = tokio::task::spawn_blocking(move || {
         let reached = wait(&shared, &uids, deadline);
@@ -61,7 +62,8 @@ async fn sync(inner: &Arc<Inner>, uids: &[u64], timeout: Duration) -> Result<(),
     });
     match waiting.await {
         Ok(Reached::Yes) => Ok(()),
-        Ok(Reached::TimedOut) => Err(timed_out()),
+        Ok(Reached::Not(SyncError::TimedOut { pending })) => Err(timed_out(pending)),
+        Ok(Reached::Not(SyncError::Store(detail))) => Err(Failure::StoreUnavailable { detail }),
         Ok(Reached::Unknown(index, uid)) => {
             Err(Failure::RepositoryNotFound { field: format!("repository_ids[{index}]"), value: hex16(uid) })
         }
@@ -71,7 +73,7 @@ async fn sync(inner: &Arc<Inner>, uids: &[u64], timeout: Duration) -> Result<(),
 
 enum Reached {
     Yes,
-    TimedOut,
+    Not(SyncError),
     Unknown(usize, u64),
 }
 
@@ -83,8 +85,8 @@ fn wait(inner: &Inner, uids: &[u64], deadline: Instant) -> Reached {
         Ok(keys) => Some(keys.as_slice()),
         Err(_) => None,
     };
-    if inner.barrier.sync(wanted, deadline).is_err() {
-        return Reached::TimedOut;
+    if let Err(error) = inner.barrier.sync(wanted, deadline) {
+        return Reached::Not(error);
     }
     match known.or_else(|_| keys_of(&inner.log, uids)) {
         Ok(_) => Reached::Yes,

@@ -86,7 +86,7 @@ fn table() -> Vec<(Failure, Code, &'static str, &'static [&'static str], bool)> 
             false,
         ),
         (
-            Failure::SyncTimeout { timeout_ms: 5, pending: Some(2) },
+            Failure::SyncTimeout { timeout_ms: 5, pending: 2 },
             Code::DeadlineExceeded,
             "SYNC_TIMEOUT",
             &["pending", "timeout_ms"],

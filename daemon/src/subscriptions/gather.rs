@@ -71,12 +71,11 @@ fn take_segment(
     batch: &mut Batch,
 ) -> ControlFlow<()> {
     let entry = segment.entry();
-    if !filter.passes_repository(entry.uid, &entry.path) {
-        segment
-            .events()
-            .iter()
-            .filter(|logged| logged.sequence > after)
-            .for_each(|logged| batch.pass(logged));
+    let events = segment.events();
+    if !filter.passes_repository(entry.uid, &entry.path)
+        && !events.iter().any(|logged| filter.passes_path_before(logged, entry.uid))
+    {
+        events.iter().filter(|logged| logged.sequence > after).for_each(|logged| batch.pass(logged));
         return ControlFlow::Continue(());
     }
     if whole && let Some(last) = segment.events().last() {

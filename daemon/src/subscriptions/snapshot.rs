@@ -154,8 +154,10 @@ impl Walk {
 
 /// A repository as it was called at a position.
 fn describe(log: &Log, row: &RepositoryRow, sequence: u64) -> v1::Repository {
+    // In this order: a path in the directory is a new one only after its move is known.
+    let entry = log.directory().get(row.key);
     let then = log.path_at(row.key, sequence);
-    match log.directory().get(row.key) {
+    match entry {
         Some(entry) => wire::repository(&entry, then.as_deref().unwrap_or(&entry.path), Some(row.ref_count)),
         None => wire::repository_of_row(row, then.as_deref().unwrap_or(&row.path)),
     }

@@ -77,7 +77,10 @@ pub(super) async fn resolve(
     let found = match &request.start {
         None | Some(Wanted::Now(_)) => Ok(bounds.last),
         Some(Wanted::Earliest(_)) => Ok(bounds.floor.saturating_sub(1)),
-        Some(Wanted::Snapshot(_)) => return Ok(Start::Snapshot(None)),
+        Some(Wanted::Snapshot(_)) => {
+            log.baseline_over().await?;
+            return Ok(Start::Snapshot(None));
+        }
         Some(Wanted::Cursor(token)) => position_of(log, "cursor", token),
         Some(Wanted::SinceUs(time_us)) => {
             let time_us = time("since_us", *time_us)?;
@@ -87,7 +90,10 @@ pub(super) async fn resolve(
     match found {
         Ok(position) => Ok(Start::After(position)),
         Err(failure) => match on_gap.bridge(&failure) {
-            Some(reset) => Ok(Start::Snapshot(Some(reset))),
+            Some(reset) => {
+                log.baseline_over().await?;
+                Ok(Start::Snapshot(Some(reset)))
+            }
             None => Err(failure),
         },
     }

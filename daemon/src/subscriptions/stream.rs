@@ -277,6 +277,9 @@ impl Subscription {
         if self.drain.is_cancelled() {
             return Err(Stop::Draining);
         }
+        if self.grant.as_mut().is_some_and(Grant::is_revoked) {
+            return Err(Failure::Credentials.into());
+        }
         if self.outlet.has_room() {
             return Ok(());
         }

@@ -33,6 +33,16 @@ fn a_second_daemon_is_told_who_holds_the_database() {
     let link = place.directory.path().join("link.db");
     std::os::unix::fs::symlink(place.path(), &link).unwrap();
     assert!(matches!(open(Options::new(&link), NOW_US), Err(OpenError::Locked { .. })));
+    // And where the link was there before the database.
+    let early = place.directory.path().join("early.db");
+    std::os::unix::fs::symlink("later/x.db", &early).unwrap();
+    fs::create_dir(place.directory.path().join("later")).unwrap();
+    let first = open(Options::new(&early), NOW_US).unwrap();
+    assert!(matches!(open(Options::new(&early), NOW_US), Err(OpenError::Locked { .. })));
+    drop(first);
+    let round = place.directory.path().join("round.db");
+    std::os::unix::fs::symlink("round.db", &round).unwrap();
+    assert!(open(Options::new(&round), NOW_US).is_err());
     store.close();
     assert!(matches!(refusal(&place), OpenError::Locked { .. }), "until the handle is gone");
     drop(store);

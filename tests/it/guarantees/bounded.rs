@@ -1,11 +1,11 @@
 //! Every limit has an answer of its own.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use refwatch_proto::v1::watch_events_request::Start;
 use refwatch_proto::v1::watch_events_response::Kind;
 use refwatch_proto::v1::{Earliest, GetPositionRequest, Now, SnapshotThenWatch, WatchEventsRequest};
-use refwatch_tests::{DEADLINE, Options, Refusal, World, filter, http, request, validate};
+use refwatch_tests::{DEADLINE, Options, Refusal, World, filter, request, validate};
 use tonic::Code;
 
 use crate::stage::Stage;
@@ -104,15 +104,7 @@ fn guarantee_10_bounded_patience_with_a_client_that_takes_nothing() {
     let whole = stage.validate();
     let idle = stage.daemon.client();
     let mut stream = idle.watch(request(Start::Earliest(Earliest {}), filter())).expect("accepted");
-    let ended = || {
-        let series = r#"refwatch_subscriptions_ended_total{reason="slow_consumer"}"#;
-        http::metric(stage.daemon.http(), series).unwrap_or_default()
-    };
-    let began = Instant::now();
-    while ended() < 1.0 {
-        assert!(began.elapsed() < DEADLINE, "its patience ends");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    stage.daemon.wait_metric(r#"refwatch_subscriptions_ended_total{reason="slow_consumer"}"#, 1.0);
     let mut events = Vec::new();
     let status = loop {
         match stream.next() {

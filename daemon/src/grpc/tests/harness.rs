@@ -23,7 +23,7 @@ use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use tonic_types::StatusExt as _;
 
-use crate::barrier::{Barrier, SyncTimeout};
+use crate::barrier::{Barrier, SyncError};
 use crate::directory::{Directory, Entry, Health, Watched};
 use crate::grpc::GrpcServer;
 use crate::log::Log;
@@ -45,15 +45,19 @@ pub(crate) struct Gatekeeper {
 }
 
 impl Barrier for Gatekeeper {
-    fn sync(&self, repositories: Option<&[RepositoryKey]>, deadline: Instant) -> Result<(), SyncTimeout> {
+    fn sync(&self, repositories: Option<&[RepositoryKey]>, deadline: Instant) -> Result<(), SyncError> {
         self.asked.lock().unwrap().push(repositories.map(<[RepositoryKey]>::to_vec));
         while self.closed.load(std::sync::atomic::Ordering::Relaxed) {
             if Instant::now() >= deadline {
-                return Err(SyncTimeout);
+                return Err(SyncError::TimedOut { pending: 1 });
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
+    }
+
+    fn pending(&self) -> u64 {
+        u64::from(self.closed.load(std::sync::atomic::Ordering::Relaxed))
     }
 }
 

@@ -157,7 +157,15 @@ async fn a_repository_is_called_as_it_was_at_the_event() {
     assert_eq!(again, events);
     let filter = EventFilter { repository_globs: vec!["mid.git".to_owned()], ..EventFilter::default() };
     let request = v1::WatchEventsRequest { filter: Some(filter), ..earliest() };
-    assert_eq!(sequences(&harness.watch(request).await.events_to(4).await), [3, 4]);
+    // The move away passes as well: whoever follows it there must know that it went. From memory and from disk.
+    assert_eq!(sequences(&harness.watch(request.clone()).await.events_to(5).await), [3, 4, 5]);
+    let harness = Harness::at(harness.stop().await, |_| {}).await;
+    let mut watcher = harness.watch(request).await;
+    assert_eq!(sequences(&watcher.events_to(5).await), [3, 4, 5]);
+    harness.rename(&repo, "new.git", "mid.git");
+    harness.rename(&repo, "mid.git", "last.git");
+    harness.change(&mut repo, &[("refs/heads/main", Some(3))]);
+    assert_eq!(sequences(&watcher.events_to(7).await), [6, 7]);
 }
 
 #[tokio::test]
