@@ -34,8 +34,13 @@ pub(crate) use repository::{Overlaid, Repository, State, Trouble, Unwritten};
 
 /// How long a deletion that no lock announced is doubted: it may be the beginning of the repository's own end.
 pub(crate) const DOUBT: Duration = Duration::from_millis(200);
+/// Looks that may follow from one another: everything after an overflow, a repository that is not at its path, what is
+/// there in its place, and that one itself.
+const DERIVED_MAX: usize = 5;
 /// Between two tries of a barrier to have written what could not be written.
 const SYNC_RETRY: Duration = Duration::from_millis(100);
+/// The same, while something says that it goes on: a removal that is under way, a walk that may find it elsewhere.
+pub(crate) const DOUBT_MAX: Duration = Duration::from_secs(10);
 /// First and longest pause before a repository in flux, or a commit that failed, is looked at again.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(50);
 pub(crate) const RETRY_LAST: Duration = Duration::from_secs(5);
@@ -100,6 +105,8 @@ pub(crate) struct Engine {
     /// `None` in polling mode.
     pub(crate) notifier: Option<Notifier>,
     pub(crate) roots: Vec<Root>,
+    /// Not every folder of the roots can be watched: they are walked as often as repositories are polled.
+    pub(crate) roots_polled: AtomicBool,
     pub(crate) followed: RwLock<Followed>,
     /// Repositories that notifications do not reach.
     pub(crate) polled: RwLock<HashSet<RepositoryKey>>,
@@ -137,6 +144,7 @@ impl Engine {
         });
         let engine = Arc::new(Self {
             roots: roots.collect(),
+            roots_polled: AtomicBool::new(notifier.is_none()),
             settings: parts.settings,
             store: parts.store,
             log: parts.log,
@@ -163,6 +171,9 @@ impl Engine {
             threads: Mutex::default(),
         });
         engine.log.set_baseline(parts.baseline);
+        if engine.roots.iter().any(|root| refwatch_watcher::filesystem::is_remote(&root.path)) {
+            engine.roots_polled.store(true, Ordering::Relaxed);
+        }
         engine.take_up()?;
         for index in 0..engine.settings.watch.workers {
             engine.spawn(&format!("worker-{index}"), Self::work)?;
@@ -280,8 +291,16 @@ impl Barrier for EngineBarrier {
                 engine.board.post_now(*key, Whole::Retry);
             }
             engine.bury();
-            let quiet = engine.board.quiesce(deadline) && engine.slow.quiesce(deadline);
-            if !quiet || engine.store.flush().is_err() {
+            for _ in 0..DERIVED_MAX {
+                let before = engine.board.roots_generation();
+                if !engine.board.quiesce(deadline) || !engine.slow.quiesce(deadline) {
+                    return Err(timed_out());
+                }
+                if engine.board.roots_generation() == before {
+                    break;
+                }
+            }
+            if engine.store.flush().is_err() {
                 return Err(timed_out());
             }
             // A look that came before the flush and started over has its commit answered now.

@@ -17,7 +17,7 @@ use std::time::Instant;
 use refwatch_core::reconcile::reconcile;
 use refwatch_core::{Look, ObjectId, Origin, RefName, RefState};
 use refwatch_ops::metrics::PassKind;
-use refwatch_store::{ReadError, RepositoryWrite};
+use refwatch_store::{ReadError, RepositoryKey, RepositoryWrite};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
 use refwatch_watcher::notify::WatchError;
 use refwatch_watcher::scan::{BrokenReason, Observed, ScanError, Skipped};
@@ -158,6 +158,12 @@ impl Engine {
         }
         repository.failed.store(false, Ordering::Release);
         repository.overlays().clear();
+        state.generation += 1;
+        let held = std::mem::take(&mut state.held);
+        lock(&self.failing)
+            .entry(repository.key)
+            .or_default()
+            .extend(held.into_iter().filter_map(Job::into_unwritten));
         state.looked = false;
         state.signature = None;
         let unwritten = lock(&self.failing).remove(&repository.key).unwrap_or_default();
@@ -235,23 +241,30 @@ impl Engine {
 
     /// True when notifications of a repository are not to be had, or not to be relied on.
     pub(crate) fn must_poll(&self, layout: &Layout) -> bool {
-        self.notifier.is_none() || refwatch_watcher::filesystem::is_remote(&layout.git_dir)
+        // The kernel has one watch a directory, whatever its path: refs that are linked to are another's to watch.
+        let is_link = || {
+            let refs = layout.git_dir.join("refs").symlink_metadata();
+            refs.is_ok_and(|refs| refs.file_type().is_symlink())
+        };
+        self.notifier.is_none() || refwatch_watcher::filesystem::is_remote(&layout.git_dir) || is_link()
+    }
+
+    /// Sees to it that a repository is polled from now on.
+    pub(crate) fn poll_from_now_on(&self, key: RepositoryKey, state: &mut State) {
+        state.polled = true;
+        self.polled.write().unwrap_or_else(PoisonError::into_inner).insert(key);
+        self.directory.update(key, |entry| entry.watched = Watched::Poll);
     }
 
     /// Watches one directory of a repository; what cannot be watched makes the repository a polled one.
-    pub(crate) fn watch(&self, state: &mut State, directory: &Path) {
-        let Some(notifier) = &self.notifier else {
-            state.polled = true;
-            return;
-        };
+    pub(crate) fn watch(&self, key: RepositoryKey, state: &mut State, directory: &Path) {
+        let Some(notifier) = self.notifier.as_ref().filter(|_| !state.polled) else { return };
         match notifier.watch(&state.layout.git_dir.join(directory)) {
             Ok(()) | Err(WatchError::Gone { .. }) => {}
             Err(error @ (WatchError::Limit { .. } | WatchError::Other { .. })) => {
-                if !state.polled {
-                    self.metrics.watch_limit_reached.inc();
-                    self.problems.report(&state.layout.git_dir, error.to_string());
-                }
-                state.polled = true;
+                self.metrics.watch_limit_reached.inc();
+                self.problems.report(&state.layout.git_dir, error.to_string());
+                self.poll_from_now_on(key, state);
             }
         }
     }
@@ -259,6 +272,11 @@ impl Engine {
     /// Looks whether a repository is still what it was; tells what it is now.
     pub(crate) fn probe(&self, repository: &Repository, state: &mut State) -> Result<(), ProbeError> {
         let layout = layout::probe(state.git_dir())?;
+        let is_another = (layout.format, layout.storage) != (state.layout.format, state.layout.storage);
+        if is_another && !layout.git_dir.join("config").exists() {
+            // What it says goes with it when a repository is removed file by file.
+            return Err(ProbeError::InFlux { path: layout.git_dir, missing: "config" });
+        }
         repository.lay_out(state, layout);
         state.probed = true;
         Ok(())

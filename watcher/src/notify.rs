@@ -144,7 +144,12 @@ impl Notifier {
                     WatchError::Limit { path: path() }
                 }
                 ErrorKind::PathNotFound => WatchError::Gone { path: path() },
-                ErrorKind::Io(ref io) if io.kind() == std::io::ErrorKind::NotFound => {
+                ErrorKind::Io(ref io)
+                    if matches!(
+                        io.kind(),
+                        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                    ) =>
+                {
                     WatchError::Gone { path: path() }
                 }
                 ErrorKind::Io(_)
@@ -284,12 +289,16 @@ impl Shared {
         let found = find(&map, bytes);
         drop(map);
         match found {
-            Some((key, relative)) => match wake_of(relative, happened, directory) {
-                Some(wake) => self.board.post(key, wake),
-                None => {
-                    self.counts.ignored.fetch_add(1, Ordering::Relaxed);
+            Some((key, relative)) => {
+                match wake_of(relative, happened, directory) {
+                    Some(wake) => self.board.post(key, wake),
+                    None => drop(self.counts.ignored.fetch_add(1, Ordering::Relaxed)),
                 }
-            },
+                if relative.is_empty() && happened == Happened::Came {
+                    // It may be another one than the one that is known at this path.
+                    self.board.post_root(bytes);
+                }
+            }
             None if happened != Happened::Written => self.board.post_root(bytes),
             None => {}
         }

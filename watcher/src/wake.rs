@@ -190,6 +190,7 @@ struct Inner {
     roots_running_ticket: Option<u64>,
     tickets: u64,
     closed: bool,
+    roots_generation: u64,
 }
 
 /// Where wakes wait for workers.
@@ -373,6 +374,7 @@ impl Board {
         let mut inner = self.lock();
         inner.roots_running = false;
         inner.roots_running_ticket = None;
+        inner.roots_generation += 1;
         self.work.notify_one();
         drop(inner);
         self.idle.notify_all();
@@ -412,6 +414,18 @@ impl Board {
             }
             inner = self.idle.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Grows with each look at roots that was asked for or ended. What such a look finds is posted anew: a barrier that
+    /// saw this grow waits once more.
+    pub fn roots_generation(&self) -> u64 {
+        self.lock().roots_generation
+    }
+
+    /// True while a look at roots is pending or going on.
+    pub fn looks_at_roots(&self) -> bool {
+        let inner = self.lock();
+        inner.roots_running || inner.overflow || !inner.roots.is_empty()
     }
 
     /// Number of repositories with something pending.
@@ -471,6 +485,7 @@ impl Inner {
     }
 
     fn note_roots(&mut self) {
+        self.roots_generation += 1;
         if self.roots_ticket.is_none() {
             self.tickets += 1;
             self.roots_ticket = Some(self.tickets);

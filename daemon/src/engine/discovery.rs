@@ -16,7 +16,7 @@ use refwatch_watcher::notify::{Notifier, WatchError};
 use refwatch_watcher::signature;
 use refwatch_watcher::wake::{Board, Wake, Whole};
 
-use super::{DOUBT, Engine, Job, Parts, Repository, Root, State, Trouble, Unwritten, lock};
+use super::{DOUBT, DOUBT_MAX, Engine, Job, Parts, Repository, Root, State, Trouble, Unwritten, lock};
 use crate::directory::{Entry, Health, Watched};
 use crate::settings::WatchMode;
 
@@ -72,6 +72,9 @@ impl Engine {
             let repository = Repository::new(row.key, layout, row.identity);
             repository.lock().signature = row.signature;
             repository.created.store(true, Ordering::Relaxed);
+            if let Some(notifier) = &self.notifier {
+                notifier.register(repository.lock().git_dir(), row.key);
+            }
             followed.by_key.insert(row.key, Arc::new(repository));
         }
         Ok(())
@@ -149,8 +152,18 @@ impl Engine {
         }
         for start in starts {
             let Some(root) = self.roots.iter().find(|root| start.starts_with(&*root.path)) else { continue };
+            if self.is_in_working_tree(root, &start) {
+                continue;
+            }
             if start.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-                self.walk(root, &start, |git_dir| self.meet(root, &git_dir, Whole::Notified));
+                self.walk(root, &start, |git_dir| {
+                    self.meet(root, &git_dir, Whole::Notified);
+                    // Its watches may have gone with a folder above it that was renamed away and back.
+                    let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(key) = followed.by_path.get(&git_dir) {
+                        self.board.post(*key, Wake::Structure);
+                    }
+                });
             } else if start.symlink_metadata().is_err() {
                 let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
                 let below = followed.by_path.range(start.clone()..);
@@ -196,6 +209,7 @@ impl Engine {
             Err(error @ (WatchError::Limit { .. } | WatchError::Other { .. })) => {
                 self.metrics.watch_limit_reached.inc();
                 self.problems.report(path, error.to_string());
+                self.roots_polled.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -219,8 +233,13 @@ impl Engine {
                 }
                 return;
             }
-            // Another one at the same path.
-            self.retire(&repository, &mut state);
+            // Another one at the same path. What became of this one is seen at its next look, which then looks here again;
+            // it may be met elsewhere first.
+            drop(state);
+            self.board.post(repository.key, Wake::Structure);
+            if same.is_none() {
+                return;
+            }
         }
         if let Some(repository) = same {
             let mut state = repository.lock();
@@ -246,7 +265,7 @@ impl Engine {
         let known = state.signature;
         let layout = state.layout.clone();
         state.polled = self.must_poll(&layout);
-        let watch = &mut |directory: &Path| self.watch(state, directory);
+        let watch = &mut |directory: &Path| self.watch(repository.key, state, directory);
         let seen = signature::watched_signature(&layout, watch).ok().flatten();
         if seen.is_some_and(|seen| Some(seen.0) == known) {
             // The signature covers the configuration as well: the layout is what it was.
@@ -330,7 +349,9 @@ impl Engine {
         let path = relative.as_os_str().as_bytes().to_vec();
         {
             let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
-            followed.by_path.remove(&before);
+            if followed.by_path.get(&before) == Some(&repository.key) {
+                followed.by_path.remove(&before);
+            }
             followed.by_path.insert(git_dir.to_owned(), repository.key);
         }
         if let Some(notifier) = &self.notifier {
@@ -361,6 +382,19 @@ impl Engine {
             self.hand_on(repository, state, job);
         }
         self.board.post(repository.key, Wake::Whole(Whole::Notified));
+        if before.symlink_metadata().is_ok() {
+            // Notifications of what is there now were taken for this one's.
+            self.board.post_root(before.as_os_str().as_bytes());
+        }
+    }
+
+    /// True for a path in the working tree of a repository: what is there is not looked at.
+    fn is_in_working_tree(&self, root: &Root, path: &Path) -> bool {
+        let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
+        path.ancestors()
+            .skip(1)
+            .take_while(|above| above.starts_with(&*root.path))
+            .any(|above| followed.by_path.contains_key(&above.join(".git")) && path != above.join(".git"))
     }
 
     /// Looks whether a repository is still at its path. Where it is not, what follows from that is under way.
@@ -382,11 +416,21 @@ impl Engine {
             self.board.post_later(repository.key, Whole::Retry, delay);
             return true;
         }
-        if there.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied) {
+        if there.is_err_and(|error| !is_absence(&error)) {
+            // It cannot be told: the look that follows fails, and is repeated.
             return false;
         }
+        if is_elsewhere(&git_dir, state.identity) {
+            let message = "the filesystem that it was on is not there; what is known is kept".to_owned();
+            self.directory.update(repository.key, |entry| entry.health = Health::Unreadable(message));
+            let delay = Trouble::again(&mut state.trouble);
+            lock(&self.troubled).insert(repository.key);
+            self.board.post_later(repository.key, Whole::Retry, delay);
+            return true;
+        }
         let now = Instant::now();
-        if now.duration_since(*state.gone.get_or_insert(now)) < DOUBT {
+        let since = now.duration_since(*state.gone.get_or_insert(now));
+        if since < DOUBT || (since < DOUBT_MAX && self.board.looks_at_roots()) {
             // It may be on its way to another path, where it will be met.
             self.board.put_back_whole(repository.key, Whole::Notified, DOUBT);
             return true;
@@ -443,4 +487,16 @@ impl Engine {
         let relative = git_dir.strip_prefix(&*root.path).ok()?.as_os_str().as_bytes();
         Some(if relative.is_empty() { b"."[..].into() } else { relative.into() })
     }
+}
+
+/// True for an error that says that there is nothing, and not that it cannot be told.
+fn is_absence(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+}
+
+/// True when what is left of the path of a repository is on another filesystem than the repository was: a mount went
+/// away, or has not come yet.
+fn is_elsewhere(git_dir: &Path, identity: FsIdentity) -> bool {
+    let nearest = git_dir.ancestors().skip(1).find_map(|above| layout::identity(above).ok());
+    nearest.is_some_and(|nearest| nearest.dev != identity.dev)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,9 @@ use refwatch_core::{Event, Namespace, ObjectFormat, ObjectId, Origin, RefName, T
 use refwatch_ops::metrics::Ancestry;
 use refwatch_store::{RepositoryKey, RepositoryWrite, SignatureWrite};
 use refwatch_watcher::objects::{Budget, Objects, Relation, UnknownReason};
+use refwatch_watcher::wake::Whole;
 
-use super::{Engine, Repository, State, Unwritten};
+use super::{Engine, RETRY_FIRST, Repository, State, Unwritten, lock};
 use crate::pass::Seen;
 
 /// Threads that answer slow questions.
@@ -46,6 +48,7 @@ pub(crate) struct Job {
     pub(crate) known: bool,
     pub(crate) signature: SignatureWrite,
     pub(crate) ticket: u64,
+    pub(crate) generation: u32,
 }
 
 impl Job {
@@ -63,12 +66,19 @@ impl Job {
             known: false,
             signature: SignatureWrite::Keep,
             ticket: 0,
+            generation: 0,
         }
     }
 
     /// Tells the log once more what could not be written of a repository itself.
     pub(crate) fn of_unwritten(state: &State, unwritten: Unwritten) -> Self {
         Self { write: Some(unwritten.write), first: unwritten.events, ..Self::new(state, None) }
+    }
+
+    /// What of it does not follow from the files of the repository.
+    pub(crate) fn into_unwritten(self) -> Option<Unwritten> {
+        let write = self.write.filter(|write| !matches!(write, RepositoryWrite::Create(_)))?;
+        Some(Unwritten { write, events: self.first })
     }
 
     /// Makes the repository known to the log.
@@ -232,6 +242,7 @@ impl Engine {
         }
         state.tickets += 1;
         job.ticket = state.tickets;
+        job.generation = state.generation;
         repository.overlay(&job);
         state.create = None;
         if state.holding {
@@ -258,8 +269,15 @@ impl Engine {
                     deadline: Some(Instant::now() + self.settings.ancestry.time_max),
                 };
                 self.answer(repository.key, &mut job, &budget, Patience::Last);
-                self.submit(&repository, job);
                 let mut state = repository.lock();
+                if job.generation == state.generation {
+                    self.submit(&repository, job);
+                } else {
+                    // What it follows from never got into the log: its refs are looked at anew.
+                    lock(&self.failing).entry(repository.key).or_default().extend(job.into_unwritten());
+                    repository.failed.store(true, Ordering::Release);
+                    self.board.post_later(repository.key, Whole::Retry, RETRY_FIRST);
+                }
                 match state.held.pop_front() {
                     Some(next) => job = next,
                     None => {

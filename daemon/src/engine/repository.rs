@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use refwatch_core::classify::Bareness;
 use refwatch_core::{Event, ObjectId, RefName, RefState};
 use refwatch_store::{FsIdentity, NewRepository, RepositoryKey, RepositoryWrite};
-use refwatch_watcher::layout::Layout;
+use refwatch_watcher::layout::{self, Layout};
 
-use super::{Job, RETRY_FIRST, RETRY_LAST};
+use super::{DOUBT, DOUBT_MAX, Job, RETRY_FIRST, RETRY_LAST};
 
 /// Values that the store holds already and that are kept in memory all the same.
 const OVERLAY_KEPT_MAX: usize = 4;
@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) signature: Option<u64>,
     /// Notifications are not to be had for all of it.
     pub(crate) polled: bool,
+    /// Grows when what was concluded is void because a commit failed.
+    pub(crate) generation: u32,
     /// Numbers jobs.
     pub(crate) tickets: u64,
     /// Work that waits for an ancestry question of its elder to be answered, oldest first.
@@ -115,6 +117,7 @@ impl Repository {
             looked: false,
             signature: None,
             polled: false,
+            generation: 0,
             tickets: 0,
             held: VecDeque::new(),
             holding: false,
@@ -195,10 +198,23 @@ impl State {
         self.layout.git_dir.join(OsStr::from_bytes(name.as_bytes()))
     }
 
+    /// True while the directory at its path is the one it was found as.
+    pub(crate) fn is_itself(&self) -> bool {
+        layout::identity(self.git_dir()).is_ok_and(|there| there == self.identity)
+    }
+
+    /// True when what makes the repository one has changed within `lately`: perhaps it is being removed file by file.
+    pub(crate) fn is_being_removed(&self, lately: Duration) -> bool {
+        let changed = |name: &str| self.git_dir().join(name).metadata().and_then(|meta| meta.modified());
+        let young = |at: std::time::SystemTime| at.elapsed().is_ok_and(|age| age < lately);
+        // A directory that is gone counts as well.
+        ["", "objects", "refs"].into_iter().any(|name| changed(name).map_or(true, young))
+    }
+
     /// Doubts what was seen of a ref. True when it has been doubted long enough to be believed.
-    pub(crate) fn has_doubted(&mut self, name: &RefName, doubt: Duration) -> bool {
-        match self.doubted.get(name) {
-            Some(since) if since.elapsed() >= doubt => {
+    pub(crate) fn has_doubted(&mut self, name: &RefName) -> bool {
+        match self.doubted.get(name).map(Instant::elapsed) {
+            Some(doubted) if doubted >= DOUBT && (doubted >= DOUBT_MAX || !self.is_being_removed(DOUBT)) => {
                 self.doubted.remove(name);
                 true
             }

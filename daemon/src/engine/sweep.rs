@@ -1,5 +1,6 @@
 //! Periodic looks: the sweep over everything, and polling where notifications are not to be had.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -9,7 +10,7 @@ use refwatch_store::RepositoryKey;
 use refwatch_watcher::signature;
 use refwatch_watcher::wake::{Wake, Whole};
 
-use super::{Engine, RETRY_LAST};
+use super::{Engine, RETRY_LAST, State};
 
 /// How long a sweep waits for what notifications have told to be looked at.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
@@ -75,7 +76,7 @@ impl Engine {
         self.discover_all();
         let mut differ: Vec<RepositoryKey> = Vec::new();
         for repository in self.repositories() {
-            if self.differs(repository.key) {
+            if self.differs(repository.key, Self::watch) {
                 differ.push(repository.key);
             }
         }
@@ -87,7 +88,7 @@ impl Engine {
             }
             self.board.quiesce(deadline);
             for key in differ {
-                if self.differs(key) {
+                if self.differs(key, |_, _, _, _| {}) {
                     self.board.post(key, Wake::Whole(Whole::Sweep));
                 }
             }
@@ -96,14 +97,21 @@ impl Engine {
         self.metrics.sweep_duration.observe(began.elapsed());
     }
 
-    /// True when the files of a repository do not look as they did when all its refs were last read.
-    fn differs(&self, key: RepositoryKey) -> bool {
+    /// True when the files of a repository do not look as they did when all its refs were last read. `before_read` is
+    /// told each directory first: a sweep watches them again, in case their watches went with what was above them.
+    fn differs(
+        &self,
+        key: RepositoryKey,
+        before_read: impl Fn(&Self, RepositoryKey, &mut State, &Path),
+    ) -> bool {
         let Some(repository) = self.repository(key) else { return false };
-        let state = repository.lock();
+        let mut state = repository.lock();
         if !state.looked || state.trouble.is_some() {
             return false;
         }
-        let now = signature::signature(&state.layout).ok().flatten();
+        let layout = state.layout.clone();
+        let tell = &mut |directory: &Path| before_read(self, key, &mut state, directory);
+        let now = signature::watched_signature(&layout, tell).ok().flatten();
         now.is_none() || now.map(|now| now.0) != state.signature
     }
 
@@ -118,7 +126,9 @@ impl Engine {
             if !self.scanned.load(Ordering::Acquire) {
                 continue;
             }
-            if self.notifier.is_none() && walked.elapsed() >= interval.max(walk_took * WALK_SHARE) {
+            if self.roots_polled.load(Ordering::Relaxed)
+                && walked.elapsed() >= interval.max(walk_took * WALK_SHARE)
+            {
                 walked = Instant::now();
                 self.discover_all();
                 walk_took = walked.elapsed();
@@ -129,7 +139,7 @@ impl Engine {
 
     /// Looks at once at what is polled.
     pub(super) fn poll_now(self: &Arc<Self>, only: Option<&[RepositoryKey]>) {
-        if self.notifier.is_none() && only.is_none() {
+        if self.roots_polled.load(Ordering::Relaxed) && only.is_none() {
             self.discover_all();
         }
         self.poll_repositories(only);
@@ -147,7 +157,7 @@ impl Engine {
                     signature::signature(&state.layout).is_err()
                 })
             };
-            if self.differs(key) || gone() {
+            if self.differs(key, |_, _, _, _| {}) || gone() {
                 self.board.post(key, Wake::Whole(Whole::Poll));
             }
         }

@@ -1,24 +1,30 @@
 //! A look at the refs that wakes named: one small read each, however many refs the repository has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use refwatch_core::{Look, ObjectId, Origin, RefName, RefState, RefStorage};
 use refwatch_store::ReadError;
 use refwatch_watcher::layout;
 use refwatch_watcher::scan::{self, Observed};
-use refwatch_watcher::wake::{Named, Pending, Wake};
+use refwatch_watcher::wake::{Named, Pending, Wake, Whole};
 
 use super::{PassError, Seen, state_of};
 use crate::engine::{DOUBT, Engine, Job, Repository, State};
 
 /// Names from which on they are read by several threads.
 const READ_TOGETHER_MIN: usize = 2048;
+/// A change that is older than this when its notification is looked at: other notifications may be behind too. The
+/// filesystem's clock ticks every 4 ms on many kernels, so it is no less.
+const BEHIND_MIN: Duration = Duration::from_millis(5);
+/// How long notifications that are behind are waited for.
+const BEHIND_MAX: Duration = Duration::from_millis(200);
 /// Threads that read then.
 const READERS: usize = 4;
 
@@ -52,23 +58,28 @@ pub(super) fn look(
     pending: &Pending,
 ) -> Result<(), PassError> {
     let job = Job::new(state, pending.since);
-    let mut directories: BTreeSet<Box<[u8]>> = pending.directories.clone();
+    // Told like files: renamed away or into place.
+    let mut renamed: BTreeSet<Box<[u8]>> = BTreeSet::new();
     let mut names = Vec::with_capacity(pending.names.len());
     for (path, named) in &pending.names {
         match RefName::new(path) {
             Ok(name) => names.push((name, *named)),
-            // `refs/heads` renamed away or into place is told like a file.
-            Err(_) => {
-                directories.insert(path.clone());
-            }
+            Err(_) => drop(renamed.insert(path.clone())),
         }
     }
     let readings = read(state, names)?;
     let mut judged = judge(engine, repository, state, readings)?;
-    directories.append(&mut judged.unknown);
+    renamed.append(&mut judged.unknown);
     let mut below = Vec::new();
-    for directory in &directories {
-        look_below(engine, repository, state, directory, &mut below, &mut judged.again)?;
+    for directory in pending.directories.union(&renamed) {
+        let came = look_below(engine, repository, state, directory, &mut below)?;
+        if !came || renamed.contains(directory) {
+            // What was below it went with it, also where another is in its place now.
+            let known = known_below(engine, repository, directory)?;
+            let there: BTreeSet<&[u8]> = below.iter().map(|reading| reading.name.as_bytes()).collect();
+            let gone = known.into_iter().filter(|name| !there.contains(&**name));
+            judged.again.extend(gone.map(|name| (name, Named::default())));
+        }
     }
     let found = judge(engine, repository, state, below)?;
     judged.seen.extend(found.seen);
@@ -85,6 +96,11 @@ pub(super) fn look(
     if seen.iter().any(|seen| seen.look.after.is_none()) {
         // The repository itself may be going.
         layout::probe(state.git_dir())?;
+    }
+    if !state.is_itself() {
+        // Another one is at its path: a whole look finds out what became of this one.
+        engine.board.put_back_whole(repository.key, Whole::Notified, Duration::ZERO);
+        return Ok(());
     }
     engine.conclude(repository, state, Origin::Notify, seen, job);
     Ok(())
@@ -124,22 +140,23 @@ fn judge(
     let mut judged = Judged::default();
     engine.metrics.refs_read.add(readings.len() as u64);
     let known = known(engine, repository, &readings)?;
+    let mut waited = None;
     for (reading, (before, before_peeled)) in readings.into_iter().zip(known) {
         let Reading { name, observed, named } = reading;
         if observed.is_none() && before.is_none() {
+            state.doubted.remove(&name);
             judged.unknown.insert(name.into_bytes());
             continue;
         }
         let (after, broken) = state_of(observed);
-        if is_doubtful(state, &name, before.as_ref(), after.as_ref(), named)
-            && !state.has_doubted(&name, DOUBT)
-        {
+        if is_doubtful(state, &name, before.as_ref(), after.as_ref(), named) && !state.has_doubted(&name) {
             judged.again.push((name.into_bytes(), named.unwrap_or_default()));
             continue;
         }
         state.doubted.remove(&name);
-        let coalesced =
-            named.is_none_or(|named| is_coalesced(engine, repository, state, &name, named, after.as_ref()));
+        let coalesced = named.is_none_or(|named| {
+            is_coalesced(engine, repository, state, &name, named, after.as_ref(), &mut waited)
+        });
         let look = Look::new(name, before, after, coalesced);
         if look.before != look.after {
             judged.seen.push(Seen { look, before_peeled, after_peeled: None, broken });
@@ -214,21 +231,40 @@ fn is_coalesced(
     name: &RefName,
     named: Named,
     after: Option<&RefState>,
+    waited: &mut Option<bool>,
 ) -> bool {
-    if named.count > 1 {
+    if named.count > 1 || !is_told(engine, state, name, waited) {
         return true;
     }
     let Some(late) = engine.board.recall(repository.key, name.as_bytes()) else { return false };
-    let now = scan::one(&state.layout, name).ok().flatten();
-    let same = match (now, after) {
-        (Some(Observed::Good(now)), Some(RefState::Good(after))) => now == *after,
-        (Some(Observed::Broken(_)), Some(RefState::Broken { .. })) | (None, None) => true,
-        (Some(_), _) | (None, Some(_)) => false,
+    let same = match (scan::one(&state.layout, name), after) {
+        (Ok(Some(Observed::Good(now))), Some(RefState::Good(after))) => now == *after,
+        (Ok(Some(Observed::Broken(_))), Some(RefState::Broken { .. })) | (Ok(None), None) => true,
+        (Ok(Some(_)), _) | (Ok(None), Some(_)) | (Err(_), _) => false,
     };
     if !same {
         engine.board.put_back(repository.key, vec![(name.as_bytes().into(), late)], Duration::ZERO);
     }
     same
+}
+
+/// True when what was put in place of a ref has been told. Notifications that are behind by more than they usually are
+/// (the daemon was stopped, the machine is overloaded) are waited for, once a look; false when they do not come.
+fn is_told(engine: &Engine, state: &State, name: &RefName, waited: &mut Option<bool>) -> bool {
+    let Some(notifier) = &engine.notifier else { return true };
+    if let Some(told) = waited {
+        return *told;
+    }
+    let is_old = || {
+        let meta = state.path_of(name).symlink_metadata().ok()?;
+        let (seconds, nanoseconds) = (meta.ctime().try_into().ok()?, meta.ctime_nsec().try_into().ok()?);
+        let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))?;
+        Some(changed.elapsed().ok()? > BEHIND_MIN)
+    };
+    match is_old() {
+        Some(true) => *waited.insert(notifier.fence(Instant::now() + BEHIND_MAX)),
+        Some(false) | None => true,
+    }
 }
 
 /// Tells the board of a lock that was made before its directory was watched.
@@ -241,19 +277,20 @@ fn tell_of_lock(engine: &Engine, repository: &Repository, state: &State, lock: &
     }
 }
 
-/// Reads what is below a directory of refs that came; of one that went, names what was below it.
+/// Reads what is below a directory of refs that came; false for one that went.
 fn look_below(
     engine: &Engine,
     repository: &Repository,
     state: &mut State,
     directory: &[u8],
     readings: &mut Vec<Reading>,
-    again: &mut Vec<(Box<[u8]>, Named)>,
-) -> Result<(), PassError> {
+) -> Result<bool, PassError> {
     let relative = Path::new(OsStr::from_bytes(directory));
     if state.git_dir().join(relative).symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
         let layout = state.layout.clone();
-        let scan = scan::subtree(&layout, relative, &mut |directory| engine.watch(state, directory))?;
+        let scan = scan::subtree(&layout, relative, &mut |directory| {
+            engine.watch(repository.key, state, directory)
+        })?;
         for lock in &scan.locks {
             tell_of_lock(engine, repository, state, &lock.path);
         }
@@ -263,20 +300,25 @@ fn look_below(
             observed: Some(observed),
             named: None,
         }));
-        return Ok(());
+        return Ok(true);
     }
-    let mut prefix = directory.to_vec();
-    prefix.push(b'/');
-    let mut gone: BTreeMap<Box<[u8]>, Named> = repository
-        .overlays()
-        .keys()
-        .filter(|name| name.as_bytes().starts_with(&prefix))
-        .map(|name| (name.as_bytes().into(), Named::default()))
-        .collect();
+    Ok(false)
+}
+
+/// The refs that are known below a directory.
+fn known_below(
+    engine: &Engine,
+    repository: &Repository,
+    directory: &[u8],
+) -> Result<BTreeSet<Box<[u8]>>, ReadError> {
+    let prefix = [directory, b"/"].concat();
+    let overlays = repository.overlays();
+    let overlaid = overlays.keys().map(RefName::as_bytes).filter(|name| name.starts_with(&prefix));
+    let mut known: BTreeSet<Box<[u8]>> = overlaid.map(Into::into).collect();
+    drop(overlays);
     engine.store.read()?.for_each_ref_below(repository.key, &prefix, |name| {
-        gone.insert(name.into_bytes(), Named::default());
+        known.insert(name.into_bytes());
         ControlFlow::Continue(())
     })?;
-    again.extend(gone);
-    Ok(())
+    Ok(known)
 }

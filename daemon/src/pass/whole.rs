@@ -5,16 +5,18 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use refwatch_core::{Look, ObjectId, Origin, RefName, RefState};
-use refwatch_store::ReadError;
+use refwatch_store::{ReadError, RepositoryKey};
 use refwatch_watcher::layout;
 use refwatch_watcher::scan::{self, Scan};
 use refwatch_watcher::wake::{Pending, Whole};
 
 use super::{PassError, Seen, state_of};
-use crate::engine::{DOUBT, Engine, Job, Overlaid, Repository, State};
+use crate::engine::{DOUBT, DOUBT_MAX, Engine, Job, Overlaid, Repository, State};
 
 /// How long a whole look that saw locks waits before it looks again.
 const SETTLE_STEP: Duration = Duration::from_millis(10);
+/// How long a whole look waits for locks where notifications tell of them.
+const SETTLE_NOTIFIED_MAX: Duration = Duration::from_millis(100);
 
 /// Looks at everything.
 pub(super) fn look(
@@ -29,19 +31,25 @@ pub(super) fn look(
     }
     engine.probe(repository, state)?;
     let mut job = Job::new(state, pending.since);
-    let scan = scan(engine, state)?;
+    let scan = scan(engine, repository.key, state)?;
     let first = !state.looked;
     let mut seen = compare(engine, repository, state, &scan)?;
-    if !first && !seen.is_empty() {
-        if is_settling(engine, repository, state, &scan, pending, why)
-            || doubt(engine, repository, state, &seen, pending, why)
-        {
-            return Ok(());
-        }
-        state.doubted_whole = None;
+    if state.create.is_none()
+        && !seen.is_empty()
+        && (is_settling(engine, repository, state, &scan, pending, why)
+            || doubt(engine, repository, state, &seen, pending, why))
+    {
+        return Ok(());
     }
+    state.doubted_whole = None;
+    state.doubted.clear();
     if seen.iter().any(|seen| seen.look.after.is_none()) {
         layout::probe(state.git_dir())?;
+    }
+    if !state.is_itself() {
+        // Another one came to its path meanwhile: nothing of what was read is to be believed.
+        engine.board.put_back_whole(repository.key, why, SETTLE_STEP);
+        return Ok(());
     }
     if !scan.settled {
         // Replaced at every try: nothing is missing, but a transaction may have been seen in halves.
@@ -97,10 +105,10 @@ pub(super) fn look(
     Ok(())
 }
 
-fn scan(engine: &Engine, state: &mut State) -> Result<Scan, PassError> {
+fn scan(engine: &Engine, key: RepositoryKey, state: &mut State) -> Result<Scan, PassError> {
     let layout = state.layout.clone();
     state.polled = engine.must_poll(&layout);
-    let scan = scan::full(&layout, &mut |directory| engine.watch(state, directory))?;
+    let scan = scan::full(&layout, &mut |directory| engine.watch(key, state, directory))?;
     engine.metrics.refs_read.add(scan.refs.len() as u64);
     Ok(scan)
 }
@@ -210,18 +218,27 @@ fn is_settling(
     why: Whole,
 ) -> bool {
     let blind = state.polled || matches!(why, Whole::Overflow | Whole::Startup | Whole::Sweep | Whole::Retry);
-    if scan.locks.is_empty() || pending.unsettled || !blind {
+    if scan.locks.is_empty() || pending.unsettled {
         return false;
     }
+    // The board has waited for those that it was told of; these may be of a later transaction, and there may always be
+    // a later one.
+    let settle_max = self::settle_max(engine, blind);
     let now = Instant::now();
     let since = *state.settling.get_or_insert(now);
-    if now.duration_since(since) >= engine.settings.watch.settle_max {
+    if now.duration_since(since) >= settle_max {
         // Locks of a crash: kept in mind until a look sees none, so that they cost this wait once.
         return false;
     }
     engine.metrics.settle_waits.inc();
     engine.board.put_back_whole(repository.key, why, SETTLE_STEP);
     true
+}
+
+/// How long locks are waited for.
+fn settle_max(engine: &Engine, blind: bool) -> Duration {
+    let settle_max = engine.settings.watch.settle_max;
+    if blind { settle_max } else { settle_max.min(SETTLE_NOTIFIED_MAX) }
 }
 
 /// True when deletions were seen that nothing announced; the look is repeated after a while, before they are believed.
@@ -244,8 +261,8 @@ fn doubt(
         return false;
     }
     let now = Instant::now();
-    let since = *state.doubted_whole.get_or_insert(now);
-    if now.duration_since(since) >= DOUBT {
+    let since = now.duration_since(*state.doubted_whole.get_or_insert(now));
+    if since >= DOUBT && (since >= DOUBT_MAX || !state.is_being_removed(DOUBT)) {
         return false;
     }
     engine.board.put_back_whole(repository.key, why, DOUBT + Duration::from_millis(5));
