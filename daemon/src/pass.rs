@@ -227,8 +227,8 @@ impl Engine {
         }
     }
 
-    /// Looks whether a repository is still what it was; tells what it is now.
-    pub(crate) fn probe(&self, repository: &Repository, state: &mut State) -> Result<(), ProbeError> {
+    /// Reads what a repository is now.
+    fn probe(&self, repository: &Repository, state: &mut State) -> Result<(), ProbeError> {
         let layout = layout::probe(state.git_dir())?;
         repository.lay_out(state, layout);
         state.probed = true;

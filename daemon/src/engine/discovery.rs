@@ -260,7 +260,12 @@ impl Engine {
 
     /// Follows a new repository. Its first look makes it known to the log.
     fn welcome(self: &Arc<Self>, root: &Root, git_dir: &Path, identity: FsIdentity, why: Whole) {
-        let layout = match layout::probe(git_dir) {
+        let probed = layout::probe(git_dir).or_else(|_| {
+            // Watched and then asked again, so that nothing is missed that makes it one.
+            self.watch_root(git_dir);
+            layout::probe(git_dir)
+        });
+        let layout = match probed {
             Ok(layout) => layout,
             Err(ProbeError::InFlux { .. } | ProbeError::NotARepository { .. }) => return,
             Err(error) => {
@@ -362,11 +367,17 @@ impl Engine {
         self.board.post(repository.key, Wake::Whole(Whole::Notified));
     }
 
-    /// Looks whether a repository is still at its path. Where it is not, what follows from that is under way.
-    pub(crate) fn is_gone(self: &Arc<Self>, repository: &Arc<Repository>, state: &mut State) -> bool {
+    /// Says whether a repository is still at its path, where `probed` was found. Where it is not, what follows from
+    /// that is under way.
+    pub(crate) fn is_gone(
+        self: &Arc<Self>,
+        repository: &Arc<Repository>,
+        state: &mut State,
+        probed: &Result<Layout, ProbeError>,
+    ) -> bool {
         let there = layout::identity(state.git_dir());
         let is_same = there.as_ref().is_ok_and(|there| *there == state.identity);
-        let is_one = !matches!(layout::probe(state.git_dir()), Err(ProbeError::NotARepository { .. }));
+        let is_one = !matches!(probed, Err(ProbeError::NotARepository { .. }));
         if is_same && is_one {
             state.gone = None;
             return false;

@@ -27,7 +27,7 @@ pub(crate) struct GitDir<'a> {
 
 /// What a walk hands out. Paths are relative to the git directory.
 pub(crate) trait Sink {
-    /// A directory is about to be read.
+    /// A directory is there and about to be read.
     fn entering(&mut self, _path: &[u8]) {}
 
     /// A directory is there.
@@ -221,9 +221,10 @@ impl<'a> GitDir<'a> {
 
     /// Opens one directory, `None` where it is not there.
     fn enter(&self, path: &[u8], links: Links, sink: &mut impl Sink) -> Result<Option<Entries>, ScanError> {
-        sink.entering(path);
-        match dir::open_below(&self.fd, path, links).and_then(Entries::of) {
-            Ok(entries) => {
+        match dir::open_below(&self.fd, path, links) {
+            Ok(directory) => {
+                sink.entering(path);
+                let entries = Entries::of(directory).map_err(|error| self.unreadable(path, error))?;
                 sink.entered(path);
                 Ok(Some(entries))
             }
