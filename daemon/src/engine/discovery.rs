@@ -48,16 +48,15 @@ pub(super) fn start_notifier(parts: &Parts, board: &Arc<Board>) -> Option<Notifi
 impl Engine {
     /// Takes up the repositories that the store knows.
     pub(super) fn take_up(&self) -> anyhow::Result<()> {
-        let rows = self.store.read()?.repositories()?;
         let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
-        for row in rows {
+        self.store.read()?.for_each_repository(|row| {
             let root_path = PathBuf::from(std::ffi::OsString::from_vec(row.root.clone()));
             let root = self.roots.iter().find(|root| *root.path == root_path);
             let entry = self.entry_of(&row, root);
             let serves = row.state == RepositoryState::Active && root.is_some();
             self.directory.put(entry);
             if !serves {
-                continue;
+                return;
             }
             let relative = Path::new(std::ffi::OsStr::from_bytes(&row.path));
             let layout = Layout {
@@ -73,7 +72,7 @@ impl Engine {
             repository.lock().signature = row.signature;
             repository.created.store(true, Ordering::Relaxed);
             followed.by_key.insert(row.key, Arc::new(repository));
-        }
+        })?;
         Ok(())
     }
 
