@@ -159,7 +159,8 @@ impl Engine {
         state.looked = false;
         state.signature = None;
         if !repository.created.load(Ordering::Acquire) {
-            state.create.clone_from(&state.creation);
+            let entry = self.directory.get(repository.key);
+            state.create = entry.map(|entry| Box::new(entry.to_new(state.identity)));
         }
     }
 

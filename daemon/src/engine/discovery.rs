@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use refwatch_core::event::{EventType, Extra};
 use refwatch_core::{Event, Origin};
-use refwatch_store::{FsIdentity, NewRepository, RepositoryRow, RepositoryState, RepositoryWrite};
+use refwatch_store::{FsIdentity, RepositoryRow, RepositoryState, RepositoryWrite};
 use refwatch_watcher::discover::{self, Limits, Visit};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
 use refwatch_watcher::notify::{Notifier, WatchError};
@@ -276,39 +276,31 @@ impl Engine {
             Ok(relative) if !relative.as_os_str().is_empty() => relative,
             Ok(_) | Err(_) => Path::new("."),
         };
-        let new = NewRepository {
-            uid: self.store.random_uid(),
-            root: root.path.as_os_str().as_bytes().to_vec(),
-            path: relative.as_os_str().as_bytes().to_vec(),
-            object_format: layout.format,
-            ref_storage: layout.storage,
-            bareness: layout.bareness,
-            identity,
-        };
         let key = {
             let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
             if followed.by_path.contains_key(git_dir) {
                 return;
             }
             let key = self.store.allocate_key();
-            self.directory.put(Entry {
+            let entry = Entry {
                 key,
-                uid: new.uid,
+                uid: self.store.random_uid(),
                 root: Arc::clone(&root.path),
-                path: new.path.clone().into(),
+                path: relative.as_os_str().as_bytes().into(),
                 format: layout.format,
                 storage: layout.storage,
                 bareness: layout.bareness,
                 watched: if self.notifier.is_some() { Watched::Notify } else { Watched::Poll },
                 health: Health::Discovering,
                 last_observed_us: 0,
-            });
+            };
+            let new = entry.to_new(identity);
+            self.directory.put(entry);
             followed.by_path.insert(git_dir.to_owned(), key);
             followed.by_identity.insert(identity, key);
             let repository = Repository::new(key, layout, identity);
             {
                 let mut state = repository.lock();
-                state.creation = Some(Box::new(new.clone()));
                 state.create = Some(Box::new(new));
                 state.baseline = self.baseline.load(Ordering::Acquire);
             }

@@ -41,8 +41,6 @@ pub(crate) struct State {
     pub(crate) identity: FsIdentity,
     /// Set until the commit that creates it is under way.
     pub(crate) create: Option<Box<NewRepository>>,
-    /// The same, kept in case that commit fails.
-    pub(crate) creation: Option<Box<NewRepository>>,
     /// What it finds first is known, not new.
     pub(crate) baseline: bool,
     /// Its configuration was read once since the start.
@@ -100,7 +98,6 @@ impl Repository {
             layout,
             identity,
             create: None,
-            creation: None,
             baseline: false,
             probed: false,
             looked: false,
@@ -157,10 +154,20 @@ impl Repository {
 
     /// Takes values out that the store holds now; a few stay, so that a busy ref is not looked up for every change.
     pub(crate) fn written(&self, names: &[RefName], ticket: u64) {
+        let kept_max = if names.len() > OVERLAY_KEPT_MAX { 0 } else { OVERLAY_KEPT_MAX };
+        self.take_out(names, ticket, kept_max);
+    }
+
+    /// Notes that the store knows the repository, and takes out what was found in it: nothing says that it is busy.
+    pub(crate) fn created(&self, names: &[RefName], ticket: u64) {
+        self.created.store(true, Ordering::Release);
+        self.take_out(names, ticket, 0);
+    }
+
+    fn take_out(&self, names: &[RefName], ticket: u64, kept_max: usize) {
         let mut overlay = self.overlays();
         for name in names {
-            if overlay.get(name).is_some_and(|overlaid| overlaid.ticket == ticket)
-                && (overlay.len() > OVERLAY_KEPT_MAX || names.len() > OVERLAY_KEPT_MAX)
+            if overlay.len() > kept_max && overlay.get(name).is_some_and(|overlaid| overlaid.ticket == ticket)
             {
                 overlay.remove(name);
             }

@@ -23,9 +23,10 @@ impl Engine {
         let names: Vec<RefName> = job.seen.into_iter().map(|seen| seen.look.name).collect();
         let sent = self.store.submit(commit, move |result| match result {
             Ok(events) => {
-                owner.written(&names, ticket);
                 if creates {
-                    owner.created.store(true, Ordering::Release);
+                    owner.created(&names, ticket);
+                } else {
+                    owner.written(&names, ticket);
                 }
                 engine.announce(events, since);
             }
