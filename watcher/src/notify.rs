@@ -3,8 +3,10 @@
 //! Turns "this path changed" into a [`Wake`] of a repository, and keeps the watches. Directories are watched one by
 //! one, never recursively: a recursive watch of a git directory would watch `objects/`.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::hash::{Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -72,7 +74,7 @@ pub struct Notifier {
 struct Shared {
     board: Arc<Board>,
     /// Git directories by path.
-    repositories: RwLock<HashMap<Box<[u8]>, RepositoryKey>>,
+    repositories: RwLock<HashMap<GitDir, RepositoryKey>>,
     counts: Counts,
     failed: AtomicBool,
     fence_path: PathBuf,
@@ -112,9 +114,9 @@ impl Notifier {
     }
 
     /// Says which repository a git directory is. Notifications below it are its wakes from now on.
-    pub fn register(&self, git_dir: &Path, key: RepositoryKey) {
+    pub fn register(&self, git_dir: Arc<Path>, key: RepositoryKey) {
         let mut map = self.shared.repositories.write().unwrap_or_else(PoisonError::into_inner);
-        map.insert(git_dir.as_os_str().as_bytes().into(), key);
+        map.insert(GitDir(git_dir), key);
     }
 
     /// Ends [`Notifier::register`], unless the path belongs to another repository by now.
@@ -209,8 +211,24 @@ impl Drop for Notifier {
     }
 }
 
+/// The path of a git directory, looked up by its bytes. Shared with whoever registered it.
+#[derive(PartialEq, Eq)]
+struct GitDir(Arc<Path>);
+
+impl Borrow<[u8]> for GitDir {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_os_str().as_bytes()
+    }
+}
+
+impl Hash for GitDir {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<[u8]>::borrow(self).hash(state);
+    }
+}
+
 /// Finds the registered git directory that a path is, or is below, and the rest of the path.
-fn find<'a>(map: &HashMap<Box<[u8]>, RepositoryKey>, path: &'a [u8]) -> Option<(RepositoryKey, &'a [u8])> {
+fn find<'a>(map: &HashMap<GitDir, RepositoryKey>, path: &'a [u8]) -> Option<(RepositoryKey, &'a [u8])> {
     let mut end = path.len();
     loop {
         if let Some(key) = map.get(&path[..end]) {

@@ -1,6 +1,7 @@
 //! Repositories that appear, move and go.
 
 use std::collections::HashSet;
+use std::ops::Bound;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -60,13 +61,13 @@ impl Engine {
             }
             let relative = Path::new(std::ffi::OsStr::from_bytes(&row.path));
             let layout = Layout {
-                git_dir: if row.path == b"." { root_path } else { root_path.join(relative) },
+                git_dir: if row.path == b"." { root_path } else { root_path.join(relative) }.into(),
                 storage: row.ref_storage,
                 format: row.object_format,
                 bareness: row.bareness,
                 mirror: false,
             };
-            followed.by_path.insert(layout.git_dir.clone(), row.key);
+            followed.by_path.insert(Arc::clone(&layout.git_dir), row.key);
             followed.by_identity.insert(row.identity, row.key);
             let repository = Repository::new(row.key, layout, row.identity);
             repository.lock().signature = row.signature;
@@ -152,7 +153,7 @@ impl Engine {
                 self.walk(root, &start, |git_dir| self.meet(root, &git_dir, Whole::Notified));
             } else if start.symlink_metadata().is_err() {
                 let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
-                let below = followed.by_path.range(start.clone()..);
+                let below = followed.by_path.range::<Path, _>((Bound::Included(&*start), Bound::Unbounded));
                 let keys: Vec<_> =
                     below.take_while(|(path, _)| path.starts_with(&start)).map(|(_, key)| *key).collect();
                 drop(followed);
@@ -240,7 +241,7 @@ impl Engine {
     /// The first look since the start at a repository that is known: where the files look as they did, it is over.
     fn look_first(self: &Arc<Self>, repository: &Arc<Repository>, state: &mut State) {
         if let Some(notifier) = &self.notifier {
-            notifier.register(state.git_dir(), repository.key);
+            notifier.register(Arc::clone(&state.layout.git_dir), repository.key);
         }
         let known = state.signature;
         let layout = state.layout.clone();
@@ -276,9 +277,10 @@ impl Engine {
             Ok(relative) if !relative.as_os_str().is_empty() => relative,
             Ok(_) | Err(_) => Path::new("."),
         };
+        let git_dir = Arc::clone(&layout.git_dir);
         let key = {
             let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
-            if followed.by_path.contains_key(git_dir) {
+            if followed.by_path.contains_key(&git_dir) {
                 return;
             }
             let key = self.store.allocate_key();
@@ -296,7 +298,7 @@ impl Engine {
             };
             let new = entry.to_new(identity);
             self.directory.put(entry);
-            followed.by_path.insert(git_dir.to_owned(), key);
+            followed.by_path.insert(Arc::clone(&git_dir), key);
             followed.by_identity.insert(identity, key);
             let repository = Repository::new(key, layout, identity);
             {
@@ -321,17 +323,18 @@ impl Engine {
         state: &mut State,
         git_dir: &Path,
     ) {
-        let before = state.git_dir().to_owned();
+        let before = Arc::clone(&state.layout.git_dir);
         let relative = git_dir.strip_prefix(&*root.path).unwrap_or(Path::new("."));
         let path = relative.as_os_str().as_bytes().to_vec();
+        let git_dir: Arc<Path> = git_dir.into();
         {
             let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
             followed.by_path.remove(&before);
-            followed.by_path.insert(git_dir.to_owned(), repository.key);
+            followed.by_path.insert(Arc::clone(&git_dir), repository.key);
         }
         if let Some(notifier) = &self.notifier {
             notifier.unregister(&before, repository.key);
-            notifier.register(git_dir, repository.key);
+            notifier.register(Arc::clone(&git_dir), repository.key);
         }
         self.objects.forget(repository.key);
         self.problems.resolve(&before);
@@ -342,7 +345,7 @@ impl Engine {
             entry.root = Arc::clone(&root.path);
             entry.path = path.clone().into();
         });
-        let layout = Layout { git_dir: git_dir.to_owned(), ..state.layout.clone() };
+        let layout = Layout { git_dir, ..state.layout.clone() };
         repository.lay_out(state, layout);
         state.gone = None;
         if let Some(new) = &mut state.create {

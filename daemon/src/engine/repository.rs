@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use refwatch_core::classify::Bareness;
@@ -136,7 +136,11 @@ impl Repository {
     }
 
     /// Takes a new layout over.
-    pub(crate) fn lay_out(&self, state: &mut State, layout: Layout) {
+    pub(crate) fn lay_out(&self, state: &mut State, mut layout: Layout) {
+        if layout.git_dir == state.layout.git_dir {
+            // The path is kept once, for all who know it.
+            layout.git_dir = Arc::clone(&state.layout.git_dir);
+        }
         self.bare.store(layout.bareness == Bareness::Bare, Ordering::Relaxed);
         self.mirror.store(layout.mirror, Ordering::Relaxed);
         state.layout = layout;

@@ -78,9 +78,11 @@ impl<'a> GitDir<'a> {
         match dir::open(&layout.git_dir) {
             Ok(fd) => Ok(Self { fd, layout }),
             Err(Errno::NOENT | Errno::NOTDIR) => {
-                Err(ScanError::InFlux { path: layout.git_dir.clone(), missing: "the git directory" })
+                Err(ScanError::InFlux { path: layout.git_dir.to_path_buf(), missing: "the git directory" })
             }
-            Err(error) => Err(ScanError::Unreadable { path: layout.git_dir.clone(), source: error.into() }),
+            Err(error) => {
+                Err(ScanError::Unreadable { path: layout.git_dir.to_path_buf(), source: error.into() })
+            }
         }
     }
 
@@ -89,7 +91,7 @@ impl<'a> GitDir<'a> {
     }
 
     pub(crate) fn in_flux(&self, missing: &'static str) -> ScanError {
-        ScanError::InFlux { path: self.layout.git_dir.clone(), missing }
+        ScanError::InFlux { path: self.layout.git_dir.to_path_buf(), missing }
     }
 
     /// Checks that a repository is still there as a whole: while one is deleted, its refs go one by one, and none of
