@@ -23,8 +23,9 @@ use crate::settings::WatchMode;
 
 /// Directories below one root that are looked into.
 const DIRECTORIES_MAX: usize = 4_000_000;
-/// Threads that take a first look at start; most of their time goes into adding watches.
-const FIRST_LOOKS: usize = 3;
+/// Threads that take a first look at start. They mostly wait for watches, which are added one at a time: more of them
+/// wait for each other.
+const FIRST_LOOKS: usize = 2;
 /// Repositories that wait for a first look at start.
 const FIRST_LOOKS_QUEUED_MAX: usize = 1024;
 
