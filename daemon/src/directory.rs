@@ -1,12 +1,13 @@
 //! Which repositories there are: what the engine knows of each, for everyone who has to name one.
 
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use refwatch_core::ObjectFormat;
 use refwatch_core::classify::Bareness;
-use refwatch_store::{RefStorage, RepositoryKey};
+use refwatch_store::{FsIdentity, NewRepository, RefStorage, RepositoryKey};
 
 /// How a repository fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,19 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// It as the log is told of it at first.
+    pub(crate) fn to_new(&self, identity: FsIdentity) -> NewRepository {
+        NewRepository {
+            uid: self.uid,
+            root: self.root.as_os_str().as_bytes().to_vec(),
+            path: self.path.to_vec(),
+            object_format: self.format,
+            ref_storage: self.storage,
+            bareness: self.bareness,
+            identity,
+        }
+    }
+
     /// The path as text, with U+FFFD for what is not UTF-8.
     pub(crate) fn path_text(&self) -> String {
         String::from_utf8_lossy(&self.path).into_owned()

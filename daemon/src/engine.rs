@@ -74,7 +74,7 @@ fn identity_of(path: &Path) -> Option<(u64, u64)> {
 #[derive(Debug, Default)]
 pub(crate) struct Followed {
     pub(crate) by_key: HashMap<RepositoryKey, Arc<Repository>>,
-    pub(crate) by_path: BTreeMap<PathBuf, RepositoryKey>,
+    pub(crate) by_path: BTreeMap<Arc<Path>, RepositoryKey>,
     pub(crate) by_identity: HashMap<FsIdentity, RepositoryKey>,
 }
 

@@ -18,7 +18,7 @@ use refwatch_core::reconcile::reconcile;
 use refwatch_core::{Look, ObjectId, Origin, RefName, RefState};
 use refwatch_ops::metrics::PassKind;
 use refwatch_store::{ReadError, RepositoryKey, RepositoryWrite};
-use refwatch_watcher::layout::{self, Layout, ProbeError};
+use refwatch_watcher::layout::{Layout, ProbeError};
 use refwatch_watcher::notify::WatchError;
 use refwatch_watcher::scan::{BrokenReason, Observed, ScanError, Skipped};
 use refwatch_watcher::wake::{Pending, Whole};
@@ -173,7 +173,7 @@ impl Engine {
                 self.hand_on(repository, state, job);
             }
         } else {
-            state.create.clone_from(&state.creation);
+            state.create = self.creation_of(repository.key, state).map(Box::new);
         }
     }
 
@@ -269,14 +269,9 @@ impl Engine {
         }
     }
 
-    /// Looks whether a repository is still what it was; tells what it is now.
-    pub(crate) fn probe(&self, repository: &Repository, state: &mut State) -> Result<(), ProbeError> {
-        let layout = layout::probe(state.git_dir())?;
-        let is_another = (layout.format, layout.storage) != (state.layout.format, state.layout.storage);
-        if is_another && !layout.git_dir.join("config").exists() {
-            // What it says goes with it when a repository is removed file by file.
-            return Err(ProbeError::InFlux { path: layout.git_dir, missing: "config" });
-        }
+    /// Reads what a repository is now.
+    fn probe(&self, repository: &Repository, state: &mut State) -> Result<(), ProbeError> {
+        let layout = state.probe()?;
         repository.lay_out(state, layout);
         state.probed = true;
         Ok(())

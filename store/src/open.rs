@@ -174,6 +174,8 @@ fn database(options: &Options, before: Option<&Testimony>) -> Result<Database, O
         if let Some(detail) = integrity::trouble(&connection, &meta, file_bytes, clean).map_err(sqlite)? {
             return Err(corrupt(detail));
         }
+        // The check has filled the page cache.
+        connection.release_memory().map_err(sqlite)?;
     }
     Ok(Database { connection, meta, fresh })
 }

@@ -98,9 +98,22 @@ impl<'store> Reader<'store> {
     /// # Errors
     /// [`ReadError::Corrupt`] when a row cannot be decoded, [`ReadError::Io`].
     pub fn repositories(&self) -> Result<Vec<RepositoryRow>, ReadError> {
+        let mut all = Vec::new();
+        self.for_each_repository(|row| all.push(row))?;
+        Ok(all)
+    }
+
+    /// The same, one at a time.
+    ///
+    /// # Errors
+    /// As [`Reader::repositories`]; what was handed out before is good.
+    pub fn for_each_repository(&self, mut each: impl FnMut(RepositoryRow)) -> Result<(), ReadError> {
         let mut select = self.connection().prepare_cached(&row::repositories_sql())?;
-        let rows = select.query_map((), row::repository)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let mut rows = select.query(())?;
+        while let Some(row) = rows.next()? {
+            each(row::repository(row)?);
+        }
+        Ok(())
     }
 
     /// One repository.

@@ -29,6 +29,24 @@ fn a_repository_that_appears_is_discovered_and_brings_its_refs_as_created() {
 }
 
 #[test]
+fn a_repository_that_cannot_be_read_at_start_is_discovered_when_it_can() {
+    let world = World::new();
+    let repo = world.repo("new.git");
+    let [one] = repo.history();
+    repo.update(&format!("create refs/heads/main {one}\n"));
+    let config = fs::read(repo.git_dir.join("config")).expect("a config");
+    repo.replace("config", "[core]\n\trepositoryFormatVersion = 7\n");
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    assert!(client.repositories().is_empty());
+    repo.replace("config", config);
+    let recording = recorder.settle(&client);
+    assert_eq!(recording.told()[0], (Type::RepositoryDiscovered, ""));
+    validate::all(&recording, &client.on_disk(&[&repo]));
+}
+
+#[test]
 fn a_repository_that_goes_is_one_event_and_no_flood_of_deletions() {
     let world = World::new();
     let [gone, stays] = ["gone.git", "stays.git"].map(|path| world.repo(path));

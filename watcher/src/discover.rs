@@ -1,7 +1,7 @@
 //! Finds the repositories below a root.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType};
@@ -32,7 +32,7 @@ pub struct Found {
 pub enum Visit<'a> {
     /// A directory that is about to be read: watch it first, then nothing that appears in it is missed.
     Directory(&'a Path),
-    /// A repository. The walk does not go into it.
+    /// A repository. The walk does not go into it, nor was its git directory told of as a [`Visit::Directory`].
     Repository(Found),
     /// Some of `HEAD`, `objects` and `refs`, but not all: being made or deleted, or a plain folder with such a name.
     InFlux {
@@ -114,6 +114,16 @@ struct Marks {
 }
 
 impl Marks {
+    /// Asks a directory for them, up to the first that is not there.
+    fn of(at: BorrowedFd<'_>) -> Self {
+        let mut marks = Self::default();
+        for name in ["HEAD", "objects", "refs"] {
+            let Ok(Some(stat)) = dir::stat(at, name, Links::Refuse) else { break };
+            marks.see(at, name.as_bytes(), FileType::from_raw_mode(stat.st_mode));
+        }
+        marks
+    }
+
     fn missing(self) -> Option<&'static str> {
         match self {
             Marks { head: false, .. } => Some("HEAD"),
@@ -166,9 +176,15 @@ struct Walk<'a, 'v> {
 
 impl Walk<'_, '_> {
     fn directory(&mut self, path: &Path, relative: &Path, depth: usize) -> Result<(), Errno> {
-        (self.visit)(Visit::Directory(path));
         let links = if depth == 0 { Links::Follow } else { Links::Refuse };
-        let mut entries = dir::open_below(CWD, path, links).and_then(Entries::of)?;
+        let directory = dir::open_below(CWD, path, links)?;
+        // Most directories are repositories, which are watched by whoever looks at their refs.
+        if Marks::of(directory.as_fd()).missing().is_none() {
+            self.found(path.to_owned(), relative);
+            return Ok(());
+        }
+        (self.visit)(Visit::Directory(path));
+        let mut entries = Entries::of(directory)?;
         let mut marks = Marks::default();
         let mut dot_git = false;
         let mut below = Vec::new();
@@ -214,9 +230,8 @@ impl Walk<'_, '_> {
 
     /// Looks at a `.git` directory and says whether what holds it is a working tree.
     fn dot_git(&mut self, git_dir: &Path, relative: &Path) -> Result<bool, Errno> {
-        (self.visit)(Visit::Directory(git_dir));
-        let mut entries = match dir::open(git_dir).and_then(Entries::of) {
-            Ok(entries) => entries,
+        let directory = match dir::open(git_dir) {
+            Ok(directory) => directory,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(false),
             Err(error) => {
                 let error = WalkError::Unreadable(error.into());
@@ -224,6 +239,12 @@ impl Walk<'_, '_> {
                 return Ok(true);
             }
         };
+        if Marks::of(directory.as_fd()).missing().is_none() {
+            self.found(git_dir.to_owned(), relative);
+            return Ok(true);
+        }
+        (self.visit)(Visit::Directory(git_dir));
+        let mut entries = Entries::of(directory)?;
         let mut marks = Marks::default();
         while let Some(entry) = entries.next() {
             let entry = entry?;

@@ -5,6 +5,7 @@ mod config;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use refwatch_core::ObjectFormat;
 use refwatch_core::classify::Bareness;
@@ -19,7 +20,7 @@ use config::{Config, boolean};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// Absolute path of the git directory; where there are linked worktrees, of the one they share.
-    pub git_dir: PathBuf,
+    pub git_dir: Arc<Path>,
     /// How refs are stored.
     pub storage: RefStorage,
     /// The hash function of its object ids.
@@ -203,7 +204,7 @@ fn interpret(config: &Config, git_dir: PathBuf) -> Result<Layout, ProbeError> {
         }
     }
     let bareness = bareness(config.bare, config.worktree, &git_dir);
-    Ok(Layout { storage, format, bareness, mirror: config.mirror, git_dir })
+    Ok(Layout { storage, format, bareness, mirror: config.mirror, git_dir: git_dir.into() })
 }
 
 fn bareness(bare: Option<bool>, worktree: bool, git_dir: &Path) -> Bareness {

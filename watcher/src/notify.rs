@@ -3,13 +3,15 @@
 //! Turns "this path changed" into a [`Wake`] of a repository, and keeps the watches. Directories are watched one by
 //! one, never recursively: a recursive watch of a git directory would watch `objects/`.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::hash::{Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecursiveMode, Watcher as _};
@@ -72,7 +74,7 @@ pub struct Notifier {
 struct Shared {
     board: Arc<Board>,
     /// Git directories by path.
-    repositories: RwLock<HashMap<Box<[u8]>, RepositoryKey>>,
+    repositories: RwLock<HashMap<GitDir, RepositoryKey>>,
     counts: Counts,
     failed: AtomicBool,
     fence_path: PathBuf,
@@ -112,9 +114,9 @@ impl Notifier {
     }
 
     /// Says which repository a git directory is. Notifications below it are its wakes from now on.
-    pub fn register(&self, git_dir: &Path, key: RepositoryKey) {
+    pub fn register(&self, git_dir: Arc<Path>, key: RepositoryKey) {
         let mut map = self.shared.repositories.write().unwrap_or_else(PoisonError::into_inner);
-        map.insert(git_dir.as_os_str().as_bytes().into(), key);
+        map.insert(GitDir(git_dir), key);
     }
 
     /// Ends [`Notifier::register`], unless the path belongs to another repository by now.
@@ -164,36 +166,18 @@ impl Notifier {
 
     /// Waits until every notification that the kernel had queued before the call has been posted to the board, or
     /// until `deadline`. Returns whether that was so.
+    pub fn fence(&self, deadline: Instant) -> bool {
+        self.begin_fence().wait(deadline)
+    }
+
+    /// Begins [`Notifier::fence`]: what the kernel has queued until now is waited for by [`Fence::wait`].
     ///
     /// A file made in a watched directory of our own is the mark: notifications of one instance come in order.
-    pub fn fence(&self, deadline: Instant) -> bool {
+    pub fn begin_fence(&self) -> Fence<'_> {
         let number = self.fence_next.fetch_add(1, Ordering::SeqCst);
         let path = self.shared.fence_path.join(number.to_string());
-        if std::fs::File::create(&path).is_err() {
-            return false;
-        }
-        let mut seen = self.shared.fence.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut passed = false;
-        loop {
-            if *seen >= number {
-                passed = true;
-                break;
-            }
-            let wait = deadline.saturating_duration_since(Instant::now());
-            if wait.is_zero() {
-                break;
-            }
-            seen = self
-                .shared
-                .fence_passed
-                .wait_timeout(seen, wait.min(Duration::from_secs(1)))
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        drop(seen);
-        // The directory is removed whole at the end; a file left behind now does no harm.
-        std::fs::remove_file(&path).ok();
-        passed
+        let made = std::fs::File::create(&path).is_ok();
+        Fence { shared: &self.shared, number: made.then_some(number), path }
     }
 
     /// The counts.
@@ -214,8 +198,57 @@ impl Drop for Notifier {
     }
 }
 
+/// The path of a git directory, looked up by its bytes. Shared with whoever registered it.
+#[derive(PartialEq, Eq)]
+struct GitDir(Arc<Path>);
+
+impl Borrow<[u8]> for GitDir {
+    fn borrow(&self) -> &[u8] {
+        self.0.as_os_str().as_bytes()
+    }
+}
+
+impl Hash for GitDir {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<[u8]>::borrow(self).hash(state);
+    }
+}
+
+/// A mark among the notifications.
+pub struct Fence<'a> {
+    shared: &'a Shared,
+    /// `None` when it could not be made.
+    number: Option<u64>,
+    path: PathBuf,
+}
+
+impl Fence<'_> {
+    /// Waits until everything that was queued before the mark has been posted to the board, or until `deadline`.
+    /// Returns whether that was so.
+    pub fn wait(self, deadline: Instant) -> bool {
+        let Some(number) = self.number else { return false };
+        let mut seen = self.shared.fence.lock().unwrap_or_else(PoisonError::into_inner);
+        while *seen < number {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            if wait.is_zero() {
+                return false;
+            }
+            let waited = self.shared.fence_passed.wait_timeout(seen, wait);
+            seen = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl Drop for Fence<'_> {
+    fn drop(&mut self) {
+        // The directory is removed whole at the end; a file left behind until then does no harm.
+        std::fs::remove_file(&self.path).ok();
+    }
+}
+
 /// Finds the registered git directory that a path is, or is below, and the rest of the path.
-fn find<'a>(map: &HashMap<Box<[u8]>, RepositoryKey>, path: &'a [u8]) -> Option<(RepositoryKey, &'a [u8])> {
+fn find<'a>(map: &HashMap<GitDir, RepositoryKey>, path: &'a [u8]) -> Option<(RepositoryKey, &'a [u8])> {
     let mut end = path.len();
     loop {
         if let Some(key) = map.get(&path[..end]) {

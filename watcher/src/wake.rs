@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub const PENDING_NAMES_MAX: usize = 1 << 17;
 /// Lock files that are followed in one repository; those beyond it are not waited for.
 pub const LOCKS_MAX: usize = 1 << 18;
+/// Repositories that an empty board keeps room for.
+const ROOM_KEPT_MAX: usize = 256;
 
 /// Identifies a repository to the board.
 pub type RepositoryKey = i64;
@@ -452,6 +454,7 @@ impl Board {
         if slot.is_empty() {
             if slot.state == State::Idle && slot.locks.is_empty() {
                 inner.slots.remove(&key);
+                inner.give_back_room();
             }
             return;
         }
@@ -481,6 +484,14 @@ impl Inner {
         {
             self.tickets += 1;
             slot.pending_ticket = Some(self.tickets);
+        }
+    }
+
+    /// A look at everything makes room for every repository; little of it is needed afterwards.
+    fn give_back_room(&mut self) {
+        if self.slots.is_empty() && self.slots.capacity() > ROOM_KEPT_MAX {
+            self.slots = HashMap::new();
+            self.queue = VecDeque::new();
         }
     }
 

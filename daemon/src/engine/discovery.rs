@@ -1,6 +1,7 @@
 //! Repositories that appear, move and go.
 
 use std::collections::HashSet;
+use std::ops::Bound;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -9,7 +10,9 @@ use std::time::Instant;
 
 use refwatch_core::event::{EventType, Extra};
 use refwatch_core::{Event, Origin};
-use refwatch_store::{FsIdentity, NewRepository, RepositoryRow, RepositoryState, RepositoryWrite};
+use refwatch_store::{
+    FsIdentity, NewRepository, RepositoryKey, RepositoryRow, RepositoryState, RepositoryWrite,
+};
 use refwatch_watcher::discover::{self, Limits, Visit};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
 use refwatch_watcher::notify::{Notifier, WatchError};
@@ -22,8 +25,9 @@ use crate::settings::WatchMode;
 
 /// Directories below one root that are looked into.
 const DIRECTORIES_MAX: usize = 4_000_000;
-/// Threads that take a first look at start; most of their time goes into adding watches.
-const FIRST_LOOKS: usize = 3;
+/// Threads that take a first look at start. They mostly wait for watches, which are added one at a time: more of them
+/// wait for each other.
+const FIRST_LOOKS: usize = 2;
 /// Repositories that wait for a first look at start.
 const FIRST_LOOKS_QUEUED_MAX: usize = 1024;
 
@@ -48,35 +52,34 @@ pub(super) fn start_notifier(parts: &Parts, board: &Arc<Board>) -> Option<Notifi
 impl Engine {
     /// Takes up the repositories that the store knows.
     pub(super) fn take_up(&self) -> anyhow::Result<()> {
-        let rows = self.store.read()?.repositories()?;
         let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
-        for row in rows {
+        self.store.read()?.for_each_repository(|row| {
             let root_path = PathBuf::from(std::ffi::OsString::from_vec(row.root.clone()));
             let root = self.roots.iter().find(|root| *root.path == root_path);
             let entry = self.entry_of(&row, root);
             let serves = row.state == RepositoryState::Active && root.is_some();
             self.directory.put(entry);
             if !serves {
-                continue;
+                return;
             }
             let relative = Path::new(std::ffi::OsStr::from_bytes(&row.path));
             let layout = Layout {
-                git_dir: if row.path == b"." { root_path } else { root_path.join(relative) },
+                git_dir: if row.path == b"." { root_path } else { root_path.join(relative) }.into(),
                 storage: row.ref_storage,
                 format: row.object_format,
                 bareness: row.bareness,
                 mirror: false,
             };
-            followed.by_path.insert(layout.git_dir.clone(), row.key);
+            followed.by_path.insert(Arc::clone(&layout.git_dir), row.key);
             followed.by_identity.insert(row.identity, row.key);
             let repository = Repository::new(row.key, layout, row.identity);
             repository.lock().signature = row.signature;
             repository.created.store(true, Ordering::Relaxed);
             if let Some(notifier) = &self.notifier {
-                notifier.register(repository.lock().git_dir(), row.key);
+                notifier.register(Arc::clone(&repository.lock().layout.git_dir), row.key);
             }
             followed.by_key.insert(row.key, Arc::new(repository));
-        }
+        })?;
         Ok(())
     }
 
@@ -160,13 +163,13 @@ impl Engine {
                     self.meet(root, &git_dir, Whole::Notified);
                     // Its watches may have gone with a folder above it that was renamed away and back.
                     let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(key) = followed.by_path.get(&git_dir) {
+                    if let Some(key) = followed.by_path.get(&*git_dir) {
                         self.board.post(*key, Wake::Structure);
                     }
                 });
             } else if start.symlink_metadata().is_err() {
                 let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
-                let below = followed.by_path.range(start.clone()..);
+                let below = followed.by_path.range::<Path, _>((Bound::Included(&*start), Bound::Unbounded));
                 let keys: Vec<_> =
                     below.take_while(|(path, _)| path.starts_with(&start)).map(|(_, key)| *key).collect();
                 drop(followed);
@@ -260,7 +263,7 @@ impl Engine {
     /// The first look since the start at a repository that is known: where the files look as they did, it is over.
     fn look_first(self: &Arc<Self>, repository: &Arc<Repository>, state: &mut State) {
         if let Some(notifier) = &self.notifier {
-            notifier.register(state.git_dir(), repository.key);
+            notifier.register(Arc::clone(&state.layout.git_dir), repository.key);
         }
         let known = state.signature;
         let layout = state.layout.clone();
@@ -279,7 +282,12 @@ impl Engine {
 
     /// Follows a new repository. Its first look makes it known to the log.
     fn welcome(self: &Arc<Self>, root: &Root, git_dir: &Path, identity: FsIdentity, why: Whole) {
-        let layout = match layout::probe(git_dir) {
+        let probed = layout::probe(git_dir).or_else(|_| {
+            // Watched and then asked again, so that nothing is missed that makes it one.
+            self.watch_root(git_dir);
+            layout::probe(git_dir)
+        });
+        let layout = match probed {
             Ok(layout) => layout,
             Err(ProbeError::InFlux { .. } | ProbeError::NotARepository { .. }) => return,
             Err(error) => {
@@ -291,39 +299,32 @@ impl Engine {
             Ok(relative) if !relative.as_os_str().is_empty() => relative,
             Ok(_) | Err(_) => Path::new("."),
         };
-        let new = NewRepository {
-            uid: self.store.random_uid(),
-            root: root.path.as_os_str().as_bytes().to_vec(),
-            path: relative.as_os_str().as_bytes().to_vec(),
-            object_format: layout.format,
-            ref_storage: layout.storage,
-            bareness: layout.bareness,
-            identity,
-        };
+        let git_dir = Arc::clone(&layout.git_dir);
         let key = {
             let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
-            if followed.by_path.contains_key(git_dir) {
+            if followed.by_path.contains_key(&git_dir) {
                 return;
             }
             let key = self.store.allocate_key();
-            self.directory.put(Entry {
+            let entry = Entry {
                 key,
-                uid: new.uid,
+                uid: self.store.random_uid(),
                 root: Arc::clone(&root.path),
-                path: new.path.clone().into(),
+                path: relative.as_os_str().as_bytes().into(),
                 format: layout.format,
                 storage: layout.storage,
                 bareness: layout.bareness,
                 watched: if self.notifier.is_some() { Watched::Notify } else { Watched::Poll },
                 health: Health::Discovering,
                 last_observed_us: 0,
-            });
-            followed.by_path.insert(git_dir.to_owned(), key);
+            };
+            let new = entry.to_new(identity);
+            self.directory.put(entry);
+            followed.by_path.insert(Arc::clone(&git_dir), key);
             followed.by_identity.insert(identity, key);
             let repository = Repository::new(key, layout, identity);
             {
                 let mut state = repository.lock();
-                state.creation = Some(Box::new(new.clone()));
                 state.create = Some(Box::new(new));
                 state.baseline = *self.baseline.read().unwrap_or_else(PoisonError::into_inner);
             }
@@ -344,33 +345,33 @@ impl Engine {
         state: &mut State,
         git_dir: &Path,
     ) {
-        let before = state.git_dir().to_owned();
+        let before = Arc::clone(&state.layout.git_dir);
         let relative = git_dir.strip_prefix(&*root.path).unwrap_or(Path::new("."));
         let path = relative.as_os_str().as_bytes().to_vec();
+        let git_dir: Arc<Path> = git_dir.into();
         {
             let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
             if followed.by_path.get(&before) == Some(&repository.key) {
                 followed.by_path.remove(&before);
             }
-            followed.by_path.insert(git_dir.to_owned(), repository.key);
+            followed.by_path.insert(Arc::clone(&git_dir), repository.key);
         }
         if let Some(notifier) = &self.notifier {
             notifier.unregister(&before, repository.key);
-            notifier.register(git_dir, repository.key);
+            notifier.register(Arc::clone(&git_dir), repository.key);
         }
         self.objects.forget(repository.key);
         self.problems.resolve(&before);
         let mut event = Event::of_repository(EventType::RepositoryMoved, Origin::Notify);
-        event.extra = Some(Box::new(Extra { previous: self.relative(&before), ..Extra::default() }));
-        let layout = Layout { git_dir: git_dir.to_owned(), ..state.layout.clone() };
+        let previous = self.place_of(&before).map(|(_, path)| path);
+        event.extra = Some(Box::new(Extra { previous, ..Extra::default() }));
+        let layout = Layout { git_dir, ..state.layout.clone() };
         repository.lay_out(state, layout);
         state.gone = None;
-        for new in [&mut state.create, &mut state.creation].into_iter().flatten() {
+        if let Some(new) = &mut state.create {
+            // The log does not know it yet: it will learn of the new path only.
             new.root = root.path.as_os_str().as_bytes().to_vec();
             new.path.clone_from(&path);
-        }
-        if state.create.is_some() {
-            // The log does not know it yet: it will learn of the new path only.
             self.directory.update(repository.key, |entry| {
                 entry.root = Arc::clone(&root.path);
                 entry.path = path.into();
@@ -394,14 +395,20 @@ impl Engine {
         path.ancestors()
             .skip(1)
             .take_while(|above| above.starts_with(&*root.path))
-            .any(|above| followed.by_path.contains_key(&above.join(".git")) && path != above.join(".git"))
+            .any(|above| followed.by_path.contains_key(&*above.join(".git")) && path != above.join(".git"))
     }
 
-    /// Looks whether a repository is still at its path. Where it is not, what follows from that is under way.
-    pub(crate) fn is_gone(self: &Arc<Self>, repository: &Arc<Repository>, state: &mut State) -> bool {
+    /// Says whether a repository is still at its path, where `probed` was found. Where it is not, what follows from
+    /// that is under way.
+    pub(crate) fn is_gone(
+        self: &Arc<Self>,
+        repository: &Arc<Repository>,
+        state: &mut State,
+        probed: &Result<Layout, ProbeError>,
+    ) -> bool {
         let there = layout::identity(state.git_dir());
         let is_same = there.as_ref().is_ok_and(|there| *there == state.identity);
-        let is_one = !matches!(layout::probe(state.git_dir()), Err(ProbeError::NotARepository { .. }));
+        let is_one = !matches!(probed, Err(ProbeError::NotARepository { .. }));
         if is_same && is_one {
             state.gone = None;
             return false;
@@ -480,12 +487,20 @@ impl Engine {
         self.hand_on(repository, state, job);
     }
 
-    /// A path relative to the innermost root that it is below.
-    fn relative(&self, git_dir: &Path) -> Option<Box<[u8]>> {
+    /// The innermost root that a path is below, and the path relative to it.
+    fn place_of(&self, git_dir: &Path) -> Option<(&Root, Box<[u8]>)> {
         let roots = self.roots.iter().filter(|root| git_dir.starts_with(&*root.path));
         let root = roots.max_by_key(|root| root.path.as_os_str().len())?;
         let relative = git_dir.strip_prefix(&*root.path).ok()?.as_os_str().as_bytes();
-        Some(if relative.is_empty() { b"."[..].into() } else { relative.into() })
+        Some((root, if relative.is_empty() { b"."[..].into() } else { relative.into() }))
+    }
+
+    /// What makes a repository known to the log, where it is now.
+    pub(crate) fn creation_of(&self, key: RepositoryKey, state: &State) -> Option<NewRepository> {
+        let (root, path) = self.place_of(state.git_dir())?;
+        let entry = self.directory.get(key)?;
+        let root = root.path.as_os_str().as_bytes().to_vec();
+        Some(NewRepository { root, path: path.into(), ..entry.to_new(state.identity) })
     }
 }
 

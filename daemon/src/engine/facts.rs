@@ -1,7 +1,7 @@
 //! Facts from object databases: quick ones inline, slow ones off the path of other repositories.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub(crate) struct Job {
     pub(crate) observed_at_us: i64,
     /// When the first wake of the pass was posted.
     pub(crate) since: Instant,
-    pub(crate) git_dir: PathBuf,
+    pub(crate) git_dir: Arc<Path>,
     pub(crate) format: ObjectFormat,
     /// What becomes of the repository as a whole.
     pub(crate) write: Option<RepositoryWrite>,
@@ -56,7 +56,7 @@ impl Job {
         Self {
             observed_at_us: super::now_us(),
             since: since.unwrap_or_else(Instant::now),
-            git_dir: state.layout.git_dir.clone(),
+            git_dir: Arc::clone(&state.layout.git_dir),
             format: state.layout.format,
             write: None,
             first: Vec::new(),
@@ -385,7 +385,7 @@ struct Asked<'engine> {
     objects: Option<Box<Objects>>,
     cache: &'engine ObjectsCache,
     key: RepositoryKey,
-    git_dir: &'engine PathBuf,
+    git_dir: &'engine Path,
     format: ObjectFormat,
 }
 

@@ -5,13 +5,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use refwatch_core::classify::Bareness;
 use refwatch_core::{Event, ObjectId, RefName, RefState};
 use refwatch_store::{FsIdentity, NewRepository, RepositoryKey, RepositoryWrite};
-use refwatch_watcher::layout::{self, Layout};
+use refwatch_watcher::layout::{self, Layout, ProbeError};
 
 use super::{DOUBT, DOUBT_MAX, Job, RETRY_FIRST, RETRY_LAST};
 
@@ -43,8 +43,6 @@ pub(crate) struct State {
     pub(crate) identity: FsIdentity,
     /// Set until the commit that creates it is under way.
     pub(crate) create: Option<Box<NewRepository>>,
-    /// The same, kept in case that commit fails.
-    pub(crate) creation: Option<Box<NewRepository>>,
     /// What it finds first is known, not new.
     pub(crate) baseline: bool,
     /// Its configuration was read once since the start.
@@ -111,7 +109,6 @@ impl Repository {
             layout,
             identity,
             create: None,
-            creation: None,
             baseline: false,
             probed: false,
             looked: false,
@@ -151,7 +148,11 @@ impl Repository {
     }
 
     /// Takes a new layout over.
-    pub(crate) fn lay_out(&self, state: &mut State, layout: Layout) {
+    pub(crate) fn lay_out(&self, state: &mut State, mut layout: Layout) {
+        if layout.git_dir == state.layout.git_dir {
+            // The path is kept once, for all who know it.
+            layout.git_dir = Arc::clone(&state.layout.git_dir);
+        }
         self.bare.store(layout.bareness == Bareness::Bare, Ordering::Relaxed);
         self.mirror.store(layout.mirror, Ordering::Relaxed);
         state.layout = layout;
@@ -169,10 +170,20 @@ impl Repository {
 
     /// Takes values out that the store holds now; a few stay, so that a busy ref is not looked up for every change.
     pub(crate) fn written(&self, names: &[RefName], ticket: u64) {
+        let kept_max = if names.len() > OVERLAY_KEPT_MAX { 0 } else { OVERLAY_KEPT_MAX };
+        self.take_out(names, ticket, kept_max);
+    }
+
+    /// Notes that the store knows the repository, and takes out what was found in it: nothing says that it is busy.
+    pub(crate) fn created(&self, names: &[RefName], ticket: u64) {
+        self.created.store(true, Ordering::Release);
+        self.take_out(names, ticket, 0);
+    }
+
+    fn take_out(&self, names: &[RefName], ticket: u64, kept_max: usize) {
         let mut overlay = self.overlays();
         for name in names {
-            if overlay.get(name).is_some_and(|overlaid| overlaid.ticket == ticket)
-                && (overlay.len() > OVERLAY_KEPT_MAX || names.len() > OVERLAY_KEPT_MAX)
+            if overlay.len() > kept_max && overlay.get(name).is_some_and(|overlaid| overlaid.ticket == ticket)
             {
                 overlay.remove(name);
             }
@@ -196,6 +207,20 @@ impl State {
     /// Where a ref's own file is, if it has one.
     pub(crate) fn path_of(&self, name: &RefName) -> PathBuf {
         self.layout.git_dir.join(OsStr::from_bytes(name.as_bytes()))
+    }
+
+    /// Looks what it is now.
+    ///
+    /// # Errors
+    /// [`ProbeError`], also where it is another kind only because its `config` is missing: that goes with the rest when a
+    /// repository is removed file by file.
+    pub(crate) fn probe(&self) -> Result<Layout, ProbeError> {
+        let layout = layout::probe(self.git_dir())?;
+        let is_another = (layout.format, layout.storage) != (self.layout.format, self.layout.storage);
+        if is_another && !layout.git_dir.join("config").exists() {
+            return Err(ProbeError::InFlux { path: layout.git_dir.to_path_buf(), missing: "config" });
+        }
+        Ok(layout)
     }
 
     /// True while the directory at its path is the one it was found as.

@@ -27,7 +27,12 @@ impl Engine {
         let names: Vec<RefName> = job.seen.into_iter().map(|seen| seen.look.name).collect();
         let sent = self.store.submit(commit, move |result| match result {
             Ok(events) => {
-                owner.written(&names, ticket);
+                let creates = |of: &Unwritten| matches!(of.write, RepositoryWrite::Create(_));
+                if unwritten.as_ref().is_some_and(creates) {
+                    owner.created(&names, ticket);
+                } else {
+                    owner.written(&names, ticket);
+                }
                 if let Some(unwritten) = unwritten {
                     engine.written(&owner, unwritten.write, &events);
                 }
@@ -100,7 +105,6 @@ impl Engine {
         match write {
             RepositoryWrite::Create(NewRepository { root, path, .. })
             | RepositoryWrite::Move { root, path } => {
-                repository.created.store(true, Ordering::Release);
                 // First, or events from before the move would be told under the new path.
                 self.log.learn_moves(events);
                 let root = PathBuf::from(OsString::from_vec(root));

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use refwatch_core::{Look, ObjectId, Origin, RefName, RefState, RefStorage};
 use refwatch_store::ReadError;
 use refwatch_watcher::layout;
+use refwatch_watcher::notify::Notifier;
 use refwatch_watcher::scan::{self, Observed};
 use refwatch_watcher::wake::{Named, Pending, Wake, Whole};
 
@@ -20,9 +20,6 @@ use crate::engine::{DOUBT, Engine, Job, Repository, State};
 
 /// Names from which on they are read by several threads.
 const READ_TOGETHER_MIN: usize = 2048;
-/// A change that is older than this when its notification is looked at: other notifications may be behind too. The
-/// filesystem's clock ticks every 4 ms on many kernels, so it is no less.
-const BEHIND_MIN: Duration = Duration::from_millis(5);
 /// How long notifications that are behind are waited for.
 const BEHIND_MAX: Duration = Duration::from_millis(200);
 /// Threads that read then.
@@ -138,9 +135,12 @@ fn judge(
     readings: Vec<Reading>,
 ) -> Result<Judged, ReadError> {
     let mut judged = Judged::default();
+    // What was put in place before it was read is told when this is over: by then a second value has shown itself.
+    let named = readings.iter().any(|reading| reading.named.is_some());
+    let fence = engine.notifier.as_ref().filter(|_| named).map(Notifier::begin_fence);
     engine.metrics.refs_read.add(readings.len() as u64);
     let known = known(engine, repository, &readings)?;
-    let mut waited = None;
+    let told = fence.is_none_or(|fence| fence.wait(Instant::now() + BEHIND_MAX));
     for (reading, (before, before_peeled)) in readings.into_iter().zip(known) {
         let Reading { name, observed, named } = reading;
         if observed.is_none() && before.is_none() {
@@ -154,9 +154,8 @@ fn judge(
             continue;
         }
         state.doubted.remove(&name);
-        let coalesced = named.is_none_or(|named| {
-            is_coalesced(engine, repository, state, &name, named, after.as_ref(), &mut waited)
-        });
+        let coalesced = named
+            .is_none_or(|named| is_coalesced(engine, repository, state, &name, named, after.as_ref(), told));
         let look = Look::new(name, before, after, coalesced);
         if look.before != look.after {
             judged.seen.push(Seen { look, before_peeled, after_peeled: None, broken });
@@ -231,9 +230,9 @@ fn is_coalesced(
     name: &RefName,
     named: Named,
     after: Option<&RefState>,
-    waited: &mut Option<bool>,
+    told: bool,
 ) -> bool {
-    if named.count > 1 || !is_told(engine, state, name, waited) {
+    if named.count > 1 || !told {
         return true;
     }
     let Some(late) = engine.board.recall(repository.key, name.as_bytes()) else { return false };
@@ -246,25 +245,6 @@ fn is_coalesced(
         engine.board.put_back(repository.key, vec![(name.as_bytes().into(), late)], Duration::ZERO);
     }
     same
-}
-
-/// True when what was put in place of a ref has been told. Notifications that are behind by more than they usually are
-/// (the daemon was stopped, the machine is overloaded) are waited for, once a look; false when they do not come.
-fn is_told(engine: &Engine, state: &State, name: &RefName, waited: &mut Option<bool>) -> bool {
-    let Some(notifier) = &engine.notifier else { return true };
-    if let Some(told) = waited {
-        return *told;
-    }
-    let is_old = || {
-        let meta = state.path_of(name).symlink_metadata().ok()?;
-        let (seconds, nanoseconds) = (meta.ctime().try_into().ok()?, meta.ctime_nsec().try_into().ok()?);
-        let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))?;
-        Some(changed.elapsed().ok()? > BEHIND_MIN)
-    };
-    match is_old() {
-        Some(true) => *waited.insert(notifier.fence(Instant::now() + BEHIND_MAX)),
-        Some(false) | None => true,
-    }
 }
 
 /// Tells the board of a lock that was made before its directory was watched.

@@ -1,6 +1,7 @@
 //! A look at every ref of a repository.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,10 +27,15 @@ pub(super) fn look(
     pending: &Pending,
     why: Whole,
 ) -> Result<(), PassError> {
-    if engine.is_gone(repository, state) {
+    state.polled = engine.must_poll(&state.layout);
+    // Before the configuration is read.
+    engine.watch(repository.key, state, Path::new(""));
+    let probed = state.probe();
+    if engine.is_gone(repository, state, &probed) {
         return Ok(());
     }
-    engine.probe(repository, state)?;
+    repository.lay_out(state, probed?);
+    state.probed = true;
     let mut job = Job::new(state, pending.since);
     let scan = scan(engine, repository.key, state)?;
     let first = !state.looked;
@@ -107,8 +113,12 @@ pub(super) fn look(
 
 fn scan(engine: &Engine, key: RepositoryKey, state: &mut State) -> Result<Scan, PassError> {
     let layout = state.layout.clone();
-    state.polled = engine.must_poll(&layout);
-    let scan = scan::full(&layout, &mut |directory| engine.watch(key, state, directory))?;
+    let scan = scan::full(&layout, &mut |directory| {
+        // The git directory itself is watched already.
+        if !directory.as_os_str().is_empty() {
+            engine.watch(key, state, directory);
+        }
+    })?;
     engine.metrics.refs_read.add(scan.refs.len() as u64);
     Ok(scan)
 }

@@ -27,7 +27,7 @@ pub(crate) struct GitDir<'a> {
 
 /// What a walk hands out. Paths are relative to the git directory.
 pub(crate) trait Sink {
-    /// A directory is about to be read.
+    /// A directory is there and about to be read.
     fn entering(&mut self, _path: &[u8]) {}
 
     /// A directory is there.
@@ -78,9 +78,11 @@ impl<'a> GitDir<'a> {
         match dir::open(&layout.git_dir) {
             Ok(fd) => Ok(Self { fd, layout }),
             Err(Errno::NOENT | Errno::NOTDIR) => {
-                Err(ScanError::InFlux { path: layout.git_dir.clone(), missing: "the git directory" })
+                Err(ScanError::InFlux { path: layout.git_dir.to_path_buf(), missing: "the git directory" })
             }
-            Err(error) => Err(ScanError::Unreadable { path: layout.git_dir.clone(), source: error.into() }),
+            Err(error) => {
+                Err(ScanError::Unreadable { path: layout.git_dir.to_path_buf(), source: error.into() })
+            }
         }
     }
 
@@ -89,7 +91,7 @@ impl<'a> GitDir<'a> {
     }
 
     pub(crate) fn in_flux(&self, missing: &'static str) -> ScanError {
-        ScanError::InFlux { path: self.layout.git_dir.clone(), missing }
+        ScanError::InFlux { path: self.layout.git_dir.to_path_buf(), missing }
     }
 
     /// Checks that a repository is still there as a whole: while one is deleted, its refs go one by one, and none of
@@ -221,9 +223,10 @@ impl<'a> GitDir<'a> {
 
     /// Opens one directory, `None` where it is not there.
     fn enter(&self, path: &[u8], links: Links, sink: &mut impl Sink) -> Result<Option<Entries>, ScanError> {
-        sink.entering(path);
-        match dir::open_below(&self.fd, path, links).and_then(Entries::of) {
-            Ok(entries) => {
+        match dir::open_below(&self.fd, path, links) {
+            Ok(directory) => {
+                sink.entering(path);
+                let entries = Entries::of(directory).map_err(|error| self.unreadable(path, error))?;
                 sink.entered(path);
                 Ok(Some(entries))
             }

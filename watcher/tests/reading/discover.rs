@@ -87,9 +87,11 @@ fn repositories_are_found_at_any_depth_in_order_of_name() {
     ];
     assert_eq!(report.found, expected);
     assert!(report.problems.is_empty() && report.links.is_empty());
-    // Each directory is announced before it is read, the insides of repositories never.
+    // Each directory is announced before it is read, repositories and their insides never.
     assert!(report.directories.contains(&root.path().join("empty/deep")));
-    assert!(!report.directories.iter().any(|path| path.ends_with("z.git/refs")));
+    assert!(!report.directories.iter().any(|path| path.ends_with("z.git") || path.ends_with("z.git/refs")));
+    assert!(report.directories.contains(&root.path().join("work/tree")));
+    assert!(!report.directories.iter().any(|path| path.ends_with(".git")));
     assert!(!report.directories.iter().any(|path| path.ends_with("vendor")));
 }
 
