@@ -1,9 +1,10 @@
 //! Repositories appear, move and go.
 
 use std::fs;
+use std::time::Duration;
 
-use refwatch_proto::v1::{GitEventType as Type, RefChange};
-use refwatch_tests::{Daemon, Flavour, Repo, World, git_in, validate};
+use refwatch_proto::v1::{GitEventType as Type, Origin, RefChange};
+use refwatch_tests::{Daemon, Flavour, Options, Repo, World, git_in, validate};
 
 #[test]
 fn a_repository_that_appears_is_discovered_and_brings_its_refs_as_created() {
@@ -167,4 +168,181 @@ fn a_repository_replaced_by_another_at_its_path_is_deleted_and_discovered() {
     let recording = recorder.settle(&client);
     assert_ne!(client.repository(&repo).id, id);
     validate::all(&recording, &client.on_disk(&[&repo]));
+}
+
+/// A repository with one branch; the commit that it is at, and another.
+fn prepared(world: &World, path: &str) -> (Repo, [String; 2]) {
+    let repo = world.repo(path);
+    let commits = repo.history();
+    repo.update(&format!("create refs/heads/main {}\n", commits[0]));
+    (repo, commits)
+}
+
+#[test]
+fn what_comes_to_a_path_that_was_just_vacated_is_seen() {
+    let world = World::new();
+    let (repo, _) = prepared(&world, "app.git");
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    let id = client.repository(&repo).id;
+    let mut all = Vec::new();
+    for round in 0..6 {
+        let path = format!("app.old{round}.git");
+        fs::rename(&repo.git_dir, world.root.join(&path)).expect("renamed");
+        let again = world.repo("app.git");
+        all.push(Repo::at(world.root.join(&path), &path, Flavour::PLAIN));
+        let recording = recorder.settle(&client);
+        assert_eq!(recording.of_type(Type::RepositoryMoved).len(), round + 1);
+        assert_eq!(recording.of_type(Type::RepositoryDiscovered).len(), round + 1);
+        // And what is pushed there is seen too.
+        let [one] = again.history();
+        again.update(&format!("create refs/heads/main {one}\n"));
+        let disk: Vec<&Repo> = all.iter().chain([&again]).collect();
+        validate::all(&recorder.settle(&client), &client.on_disk(&disk));
+    }
+    assert_eq!(client.repository(&all[0]).id, id);
+}
+
+#[test]
+fn a_repository_made_anew_at_its_path_is_in_the_log_when_the_barrier_says_so() {
+    let world = World::new();
+    let (repo, _) = prepared(&world, "app.git");
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    for _ in 0..4 {
+        fs::remove_dir_all(&repo.git_dir).expect("removed");
+        let again = prepared(&world, "app.git").0;
+        validate::all(&recorder.settle(&client), &client.on_disk(&[&again]));
+    }
+    assert_eq!(recorder.now().of_type(Type::RepositoryDiscovered).len(), 4);
+}
+
+#[test]
+fn two_repositories_that_swap_their_places_keep_their_ids() {
+    let world = World::new();
+    let (left, _) = prepared(&world, "left.git");
+    let (right, [_, two]) = prepared(&world, "right.git");
+    right.update(&format!("update refs/heads/main {two}\n"));
+    let mut daemon = Daemon::start(&world);
+    let mut recorder = daemon.client().record_snapshot();
+    let ids = [&left, &right].map(|repo| daemon.client().repository(repo).id);
+    let swap = || {
+        let aside = world.root.join("aside.git");
+        for (from, to) in [(&left.git_dir, &aside), (&right.git_dir, &left.git_dir), (&aside, &right.git_dir)]
+        {
+            fs::rename(from, to).expect("renamed");
+        }
+    };
+    swap();
+    let recording = recorder.settle(&daemon.client());
+    assert!(recording.types().iter().all(|kind| *kind == Type::RepositoryMoved), "{:?}", recording.types());
+    assert_eq!([&right, &left].map(|repo| daemon.client().repository(repo).id), ids);
+    // And while the daemon is down.
+    daemon.stop();
+    swap();
+    daemon.restart();
+    let client = daemon.client();
+    recorder.resume(&client);
+    let recording = recorder.settle(&client);
+    assert!(recording.types().iter().all(|kind| *kind == Type::RepositoryMoved), "{:?}", recording.types());
+    assert_eq!([&left, &right].map(|repo| client.repository(repo).id), ids);
+    validate::all(&recording, &client.on_disk(&[&left, &right]));
+}
+
+#[test]
+fn a_folder_that_is_renamed_away_and_back_is_still_watched() {
+    let world = World::new();
+    let (repo, [_, two]) = prepared(&world, "folder/app.git");
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    let (there, away) = (world.root.join("folder"), world.root.join("away"));
+    fs::rename(&there, &away).expect("renamed");
+    fs::rename(&away, &there).expect("renamed back");
+    client.sync();
+    repo.update(&format!("update refs/heads/main {two}\n"));
+    let recording = recorder.settle(&client);
+    let event = recording.events.last().expect("an event");
+    assert_eq!((event.r#type(), event.origin()), (Type::BranchUpdated, Origin::Notify));
+    validate::all(&recording, &client.on_disk(&[&repo]));
+}
+
+#[test]
+fn a_repository_deeper_than_is_looked_for_is_still_followed_when_it_is_known() {
+    let world = World::new();
+    let (repo, [_, two]) = prepared(&world, "a/b/c/app.git");
+    let mut daemon = Daemon::start(&world);
+    daemon.stop();
+    let daemon = Options::new(&world).set("watch.depth_max", "1").start();
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    repo.update(&format!("update refs/heads/main {two}\n"));
+    let recording = recorder.settle(&client);
+    assert_eq!(recording.types(), [Type::BranchUpdated]);
+    validate::all(&recording, &client.on_disk(&[&repo]));
+}
+
+#[test]
+fn refs_below_a_directory_that_is_replaced_by_another_are_deleted() {
+    let world = World::new();
+    let (repo, [one, _]) = prepared(&world, "app.git");
+    repo.update(&format!(
+        "create refs/heads/a/1 {one}\ncreate refs/heads/a/2 {one}\ncreate refs/heads/b/3 {one}\n"
+    ));
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    let heads = repo.git_dir.join("refs/heads");
+    // A lock lets the look begin only after both.
+    fs::write(heads.join("main.lock"), "").expect("locked");
+    fs::rename(heads.join("a"), world.beside("a")).expect("renamed");
+    fs::rename(heads.join("b"), heads.join("a")).expect("renamed");
+    fs::remove_file(heads.join("main.lock")).expect("unlocked");
+    let recording = recorder.settle(&client);
+    validate::all(&recording, &client.on_disk(&[&repo]));
+    assert_eq!(recording.of_type(Type::BranchDeleted).len(), 3);
+}
+
+#[test]
+fn a_removal_that_takes_long_is_no_flood_of_deletions_whatever_goes_first() {
+    for first in ["packed-refs", "config"] {
+        let world = World::new();
+        let repo = world.repo_as("app.git", Flavour::SHA256);
+        let [one] = repo.history();
+        repo.update(&format!("create refs/heads/a {one}\ncreate refs/heads/b {one}\n"));
+        if first == "packed-refs" {
+            repo.git(&["pack-refs", "--all"]);
+        }
+        for index in 0..30 {
+            repo.write(format!("objects/filler-{index}"), "");
+        }
+        let daemon = Daemon::start(&world);
+        let client = daemon.client();
+        let recorder = client.record_snapshot();
+        fs::remove_file(repo.git_dir.join(first)).expect("removed");
+        for index in 0..30 {
+            fs::remove_file(repo.git_dir.join(format!("objects/filler-{index}"))).expect("removed");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        fs::remove_dir_all(&repo.git_dir).expect("removed");
+        let recording = recorder.settle(&client);
+        assert_eq!(recording.types(), [Type::RepositoryDeleted], "{first}");
+    }
+}
+
+#[test]
+fn a_working_tree_is_not_searched_for_repositories() {
+    let world = World::new();
+    let repo = world.repo_as("tree", Flavour::WORKTREE);
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let [one] = repo.history();
+    let below = world.root.join("tree/node_modules/x/y");
+    fs::create_dir_all(&below).expect("made");
+    git_in(&below, &["init", "-q", "--bare", "nested.git"]);
+    repo.update(&format!("create refs/heads/other {one}\n"));
+    client.sync();
+    assert_eq!(client.repositories().len(), 1);
 }
