@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use refwatch_core::FsIdentity;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::Arg;
@@ -79,6 +80,30 @@ pub(crate) fn stat(at: impl AsFd, path: impl Arg, links: Links) -> Result<Option
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The identity of what is at a path, with its birth time where the filesystem tells.
+pub(crate) fn identity(at: impl AsFd, path: impl Arg + Copy, flags: AtFlags) -> Result<FsIdentity, Errno> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{StatxFlags, makedev, statx};
+        match statx(at.as_fd(), path, flags, StatxFlags::INO | StatxFlags::BTIME) {
+            Ok(found) => {
+                let dated = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+                let birth = found.stx_btime;
+                return Ok(FsIdentity {
+                    dev: makedev(found.stx_dev_major, found.stx_dev_minor),
+                    ino: found.stx_ino,
+                    birth_ns: dated.then(|| nanoseconds(birth.tv_sec, i64::from(birth.tv_nsec))),
+                });
+            }
+            // An old kernel, or a sandbox that does not know the call.
+            Err(Errno::NOSYS | Errno::PERM) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let stat = rustix::fs::statat(at, path, flags)?;
+    Ok(FsIdentity { dev: stat.st_dev, ino: stat.st_ino, birth_ns: None })
 }
 
 /// Reads until the end of the file or of the buffer, and says how many bytes that were.

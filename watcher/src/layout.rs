@@ -222,24 +222,5 @@ fn bareness(bare: Option<bool>, worktree: bool, git_dir: &Path) -> Bareness {
 /// # Errors
 /// What the operating system says where the directory cannot be asked.
 pub fn identity(git_dir: &Path) -> io::Result<FsIdentity> {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
-        match statx(CWD, git_dir, AtFlags::empty(), StatxFlags::INO | StatxFlags::BTIME) {
-            Ok(found) => {
-                let dated = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
-                let birth = found.stx_btime;
-                return Ok(FsIdentity {
-                    dev: makedev(found.stx_dev_major, found.stx_dev_minor),
-                    ino: found.stx_ino,
-                    birth_ns: dated.then(|| dir::nanoseconds(birth.tv_sec, i64::from(birth.tv_nsec))),
-                });
-            }
-            // An old kernel, or a sandbox that does not know the call.
-            Err(Errno::NOSYS | Errno::PERM) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let stat = rustix::fs::stat(git_dir)?;
-    Ok(FsIdentity { dev: stat.st_dev, ino: stat.st_ino, birth_ns: None })
+    Ok(dir::identity(rustix::fs::CWD, git_dir, rustix::fs::AtFlags::empty())?)
 }

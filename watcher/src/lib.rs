@@ -2,6 +2,7 @@
 pub(crate) mod dir;
 pub mod discover;
 pub mod filesystem;
+pub mod journal;
 pub mod layout;
 pub mod notify;
 pub mod objects;

@@ -1,0 +1,20 @@
+//! What the hook writes and the watcher reads: the journal's place, its limit and its records.
+//!
+//! **Architecture invariant:** the standard library only, no `unsafe`, and nothing here interprets what Git says. The
+//! hook copies; whoever reads the journal parses.
+
+pub mod crc;
+pub mod record;
+
+/// The directory below the git directory that holds the journal, or a symbolic link to it. Where it is missing, hooks
+/// record nothing: making it is what installs them.
+pub const DIRECTORY: &str = "refwatch";
+
+/// The file in [`DIRECTORY`] that hooks append to. A rotated one has a dot and a number after its name, and a higher
+/// number than those rotated before it.
+pub const JOURNAL: &str = "journal";
+
+/// Longest journal that hooks append to, in bytes. At or over it they drop their records: the refs themselves still
+/// tell every state that lasts, and a full disk would harm more than a missing intermediate value. Hooks neither
+/// rename nor delete anything; rotation is the reader's.
+pub const JOURNAL_BYTES_MAX: u64 = 256 << 20;

@@ -1,0 +1,165 @@
+//! Reads what hooks recorded, from any position on and whatever is in the files.
+//!
+//! The format is that of `refwatch_hook::record`. Hooks append to `refwatch/journal` below the git directory; rotation
+//! renames it to `journal.N`, with a greater number each time. Rotated files are read to their end first.
+//!
+//! **Architecture invariant:** no content is an error. What cannot be read is counted and passed over: records are
+//! hints, and the refs tell the truth without them.
+
+mod files;
+mod parse;
+mod position;
+mod reading;
+mod walk;
+
+use std::io;
+use std::path::PathBuf;
+
+use refwatch_core::ObjectFormat;
+use refwatch_core::journal::Transaction;
+use refwatch_hook::record::RECORD_BYTES_MAX;
+
+use crate::layout::Layout;
+use files::Files;
+pub use files::{FILES_MAX, WRITER_WAIT_MS_MAX};
+pub use position::{MalformedPosition, POSITION_BYTES_MAX, Position};
+use reading::Reading;
+
+/// Bytes that one reading takes. Where the first record is longer, it is read all the same, and nothing else.
+pub const READ_BYTES_MAX: usize = 8 << 20;
+
+/// Most records that one reading gives.
+pub const READ_RECORDS_MAX: usize = 4096;
+
+/// Most bytes whose checksums one reading verifies in search of the next whole record behind a damaged one.
+pub const SEARCH_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
+
+/// The journal of one repository.
+///
+/// Rotating is a rename of `journal` to `journal.N`, with N above all others there. A rotated file may be deleted once a
+/// position lies in a later file; one that goes earlier takes its unread records with it, and [`Beginning::Lost`] says so.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    directory: PathBuf,
+    format: ObjectFormat,
+}
+
+/// What one reading gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Whole records in the order of the files.
+    pub records: Vec<Recorded>,
+    /// Where to read on. Never moves over what may still become a record.
+    pub next: Position,
+    /// Where the reading began.
+    pub beginning: Beginning,
+    /// What is left to read.
+    pub rest: Rest,
+    /// What was passed over.
+    pub passed_over: PassedOver,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// What was recorded, as `reconcile` takes it. Its time is that of the wall clock: unlike the monotonic one it goes
+    /// on over a restart of the machine, and a journal may well be read after one.
+    pub transaction: Transaction,
+    /// Monotonic clock of the hook, in nanoseconds since the machine started.
+    pub monotonic_ns: u64,
+    /// The hook's process.
+    pub pid: u32,
+    /// Its parent, which is what the transactions of one push have in common.
+    pub parent_pid: u32,
+    /// When the parent started, in clock ticks since the machine did; 0 where that is not known.
+    pub parent_start_ticks: u64,
+    /// The position right after this record.
+    pub next: Position,
+}
+
+/// Where a reading began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// At the given position.
+    Resumed,
+    /// At the oldest file, as [`Position::oldest`] asks.
+    Oldest,
+    /// At the oldest file there is, since the one that the position was in is gone, or ends before it. What stood in
+    /// between is lost, and what comes may have been read before.
+    Lost,
+}
+
+/// What is left after a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing: all that is there was read.
+    Nothing,
+    /// More: a limit was reached. Read again at once.
+    More,
+    /// A record that is not all there yet, or never will be, or a hook that is about to append to a rotated file. Read
+    /// again when something happens, or in a while.
+    Unfinished,
+}
+
+/// What was passed over, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Records that end early: the disk was full, or a hook was killed as it wrote.
+    pub torn: u64,
+    /// Stretches that are no record, or one with a wrong checksum.
+    pub corrupt: u64,
+    /// Whole records of a version that a later hook writes.
+    pub newer: u64,
+    /// Whole records whose fields do not read.
+    pub unparsable: u64,
+    /// Records, given without updates, whose input was longer than a record takes.
+    pub inputs_left_out: u64,
+    /// Lines that are no update of a ref: left out of their records.
+    pub lines_bad: u64,
+    /// Lines about what refwatch does not follow, `ORIG_HEAD` and its like: left out of their records.
+    pub lines_not_followed: u64,
+}
+
+/// The operating system refused. Nothing of it depends on what the files hold.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {source}", path = path.display())]
+pub struct JournalError {
+    /// What could not be read.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+impl Journal {
+    /// The journal of a repository; there need be none.
+    pub fn of(layout: &Layout) -> Self {
+        Self { directory: layout.git_dir.join(refwatch_hook::DIRECTORY), format: layout.format }
+    }
+
+    /// Reads from a position on: at most [`READ_RECORDS_MAX`] records and about [`READ_BYTES_MAX`] bytes. Reads files
+    /// and locks rotated ones for a moment; writes nothing.
+    ///
+    /// A record that is still being written is waited for: [`Batch::next`] stays before it until it is whole, or
+    /// until a whole one follows, or until the file was rotated and nobody writes to it any more. Where there is no
+    /// journal the batch is empty.
+    ///
+    /// # Errors
+    /// [`JournalError`] where a file or the directory that is there cannot be read.
+    pub fn read(&self, from: &Position) -> Result<Batch, JournalError> {
+        let mut files = Files::from(&self.directory, from)?;
+        let next = match files.beginning {
+            Beginning::Resumed => *from,
+            Beginning::Oldest | Beginning::Lost => Position::oldest(),
+        };
+        let mut reading = Reading::new(self.format, files.beginning, next);
+        while let Some(source) = files.next()? {
+            if reading.file(source)? != Rest::Nothing {
+                break;
+            }
+        }
+        Ok(reading.finish())
+    }
+}
+
+#[cfg(test)]
+mod tests;
