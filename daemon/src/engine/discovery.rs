@@ -416,11 +416,7 @@ impl Engine {
         let git_dir = state.git_dir().to_owned();
         let root = self.roots.iter().find(|root| git_dir.starts_with(&*root.path));
         if !root.is_some_and(Root::is_there) {
-            let message = "its root is not there; what is known is kept".to_owned();
-            self.directory.update(repository.key, |entry| entry.health = Health::Unreadable(message));
-            let delay = Trouble::again(&mut state.trouble);
-            lock(&self.troubled).insert(repository.key);
-            self.board.post_later(repository.key, Whole::Retry, delay);
+            self.is_away(repository, state, "its root is not there; what is known is kept");
             return true;
         }
         if there.is_err_and(|error| !is_absence(&error)) {
@@ -428,11 +424,11 @@ impl Engine {
             return false;
         }
         if is_elsewhere(&git_dir, state.identity) {
-            let message = "the filesystem that it was on is not there; what is known is kept".to_owned();
-            self.directory.update(repository.key, |entry| entry.health = Health::Unreadable(message));
-            let delay = Trouble::again(&mut state.trouble);
-            lock(&self.troubled).insert(repository.key);
-            self.board.post_later(repository.key, Whole::Retry, delay);
+            self.is_away(
+                repository,
+                state,
+                "the filesystem that it was on is not there; what is known is kept",
+            );
             return true;
         }
         let now = Instant::now();
@@ -448,6 +444,15 @@ impl Engine {
             tracing::debug!(path = %git_dir.display(), root = %root.path.display(), "replaced by another");
         }
         true
+    }
+
+    /// A repository cannot be looked at, and is not believed gone: it is looked for again later.
+    fn is_away(&self, repository: &Repository, state: &mut State, message: &str) {
+        let health = Health::Unreadable(message.to_owned());
+        self.directory.update(repository.key, |entry| entry.health = health);
+        let delay = Trouble::again(&mut state.trouble);
+        lock(&self.troubled).insert(repository.key);
+        self.board.post_later(repository.key, Whole::Retry, delay);
     }
 
     /// A repository is gone.
