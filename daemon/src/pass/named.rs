@@ -67,17 +67,18 @@ pub(super) fn look(
     let readings = read(state, names)?;
     let mut judged = judge(engine, repository, state, readings)?;
     renamed.append(&mut judged.unknown);
-    let mut below = Vec::new();
+    let (mut below, mut known) = (Vec::new(), BTreeSet::new());
     for directory in pending.directories.union(&renamed) {
         let came = look_below(engine, repository, state, directory, &mut below)?;
         if !came || renamed.contains(directory) {
             // What was below it went with it, also where another is in its place now.
-            let known = known_below(engine, repository, directory)?;
-            let there: BTreeSet<&[u8]> = below.iter().map(|reading| reading.name.as_bytes()).collect();
-            let gone = known.into_iter().filter(|name| !there.contains(&**name));
-            judged.again.extend(gone.map(|name| (name, Named::default())));
+            known.append(&mut known_below(engine, repository, directory)?);
         }
     }
+    for reading in &below {
+        known.remove(reading.name.as_bytes());
+    }
+    judged.again.extend(known.into_iter().map(|name| (name, Named::default())));
     let found = judge(engine, repository, state, below)?;
     judged.seen.extend(found.seen);
     judged.again.extend(found.again);
