@@ -85,7 +85,10 @@ fn a_tail_that_is_killed_goes_on_from_its_cursor_file() {
     let last = Tail::start(daemon.grpc(), &arguments);
     let log: Vec<String> = log_of(&client).into_iter().map(|event| event.event_id).collect();
     // Not a number of lines: what the killed ones had printed, and not yet stored, comes again.
-    last.wait_event(log.last().expect("a history"));
+    // And when one of them came to the end, nothing does.
+    if !ids(&printed).contains(log.last().expect("a history")) {
+        last.wait_event(log.last().expect("a history"));
+    }
     printed.extend(last.kill9());
     // Printed before the file tells of it: after a kill some may come twice, none may be missing.
     let mut seen = HashSet::new();
