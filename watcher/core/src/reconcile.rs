@@ -4,8 +4,9 @@ mod chain;
 mod drafts;
 mod linked;
 mod ordered;
+mod patience;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -128,6 +129,23 @@ pub struct Reconciled {
     pub anomalies: Vec<Anomaly>,
     /// Indices into `emitted` that a late record explained: no need to hand those in again.
     pub explained: Vec<usize>,
+    /// Refs that are told up to a value that they had on the way to the one that was seen, since a record of the rest
+    /// is expected, or since it belongs to such a transaction.
+    pub short: Vec<Short>,
+    /// Records (reduced to the updates still open) of what is not told yet: to hand in again together with a look at
+    /// the refs in `short`. Unlike `deferred` ones they wait for as long as the caller is patient.
+    pub held: Vec<Transaction>,
+}
+
+/// A ref that is not told up to the value that was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// The ref.
+    pub name: RefName,
+    /// The value that the steps lead to: the one before where there are no steps.
+    pub reached: Option<Target>,
+    /// A record of it is expected. Else it is kept together with a ref that one is expected of.
+    pub awaited: bool,
 }
 
 /// Derives the steps that lead from `before` to `after` of every look. Total and deterministic; the order of `journal`
@@ -146,6 +164,19 @@ pub struct Reconciled {
 /// A record needs to wait for no more than one later look, because hooks record after the ref has moved: pass the ids
 /// that were deferred before to [`Reconciled::give_up`].
 pub fn reconcile(origin: Origin, looks: &[Look], journal: &[Transaction], emitted: &[Emitted]) -> Reconciled {
+    reconcile_patiently(origin, looks, journal, emitted, &BTreeSet::new())
+}
+
+/// Like [`reconcile`], for refs whose changes are expected to be recorded in a moment, because hooks record after the ref
+/// has moved: what no record explains of a ref in `patient` is not told yet, nor what follows it, nor the rest of
+/// transactions of which a part is not told. Refs that are broken, or were, are told at once all the same.
+pub fn reconcile_patiently(
+    origin: Origin,
+    looks: &[Look],
+    journal: &[Transaction],
+    emitted: &[Emitted],
+    patient: &BTreeSet<RefName>,
+) -> Reconciled {
     let journal = canonical(journal);
     let mut lines = lines(&journal);
     let mut expected: BTreeMap<&RefName, Vec<usize>> = BTreeMap::new();
@@ -153,8 +184,7 @@ pub fn reconcile(origin: Origin, looks: &[Look], journal: &[Transaction], emitte
         expected.entry(&change.name).or_default().push(index);
     }
     let mut reconciled = Reconciled::default();
-    let mut open: Vec<(usize, usize)> = Vec::new();
-    let mut queues = Vec::with_capacity(looks.len());
+    let mut chained = Vec::with_capacity(looks.len());
     for look in looks {
         let lines = lines.remove(&look.name).unwrap_or_default();
         let of_ref = expected.get(&look.name).map_or(&[][..], Vec::as_slice);
@@ -164,18 +194,30 @@ pub fn reconcile(origin: Origin, looks: &[Look], journal: &[Transaction], emitte
         let after = look.after.as_ref().and_then(RefState::target);
         let chain = chain::link(before, after, &lines, &changes);
         reconciled.explained.extend(chain.explained.iter().map(|at| of_ref[*at]));
-        for (line, fate) in lines.iter().zip(&chain.fates) {
+        chained.push(Chained::new(look, lines, chain));
+    }
+    if !patient.is_empty() {
+        patience::cut(&mut chained, &journal, patient);
+    }
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    let mut held: Vec<(usize, usize)> = Vec::new();
+    let mut queues = Vec::with_capacity(looks.len());
+    for ref_ in &chained {
+        for (at, (line, fate)) in ref_.lines.iter().zip(&ref_.chain.fates).enumerate() {
+            let place = (line.transaction, line.position);
             match anomaly(*fate) {
+                _ if ref_.holds(at) => held.push(place),
                 Some(kind) => reconciled.anomalies.push(Anomaly {
                     kind,
-                    name: look.name.clone(),
+                    name: ref_.look.name.clone(),
                     transaction: journal[line.transaction].id,
                 }),
-                None if *fate == Fate::Deferred => open.push((line.transaction, line.position)),
+                None if *fate == Fate::Deferred => open.push(place),
                 None => {}
             }
         }
-        let steps = steps(origin, look, &chain.pieces, &lines);
+        reconciled.short.extend(ref_.short());
+        let steps = steps(origin, ref_);
         if !steps.is_empty() {
             queues.push(steps);
         }
@@ -191,7 +233,51 @@ pub fn reconcile(origin: Origin, looks: &[Look], journal: &[Transaction], emitte
     reconciled.anomalies.sort();
     reconciled.explained.sort_unstable();
     reconciled.deferred = reduced(&journal, open);
+    reconciled.held = reduced(&journal, held);
     reconciled
+}
+
+/// A ref with its records, and the path that they and the looks make.
+struct Chained<'a> {
+    look: &'a Look,
+    lines: Vec<Line>,
+    chain: chain::Chain,
+    /// Pieces of the path that are told.
+    told: usize,
+    /// A record is expected: any of its lines may turn out to be a part of the path.
+    awaited: bool,
+}
+
+impl<'a> Chained<'a> {
+    fn new(look: &'a Look, lines: Vec<Line>, chain: chain::Chain) -> Self {
+        let told = chain.pieces.len();
+        Self { look, lines, chain, told, awaited: false }
+    }
+
+    /// The pieces that are told.
+    fn pieces(&self) -> &[Piece] {
+        &self.chain.pieces[..self.told]
+    }
+
+    /// The pieces that are not told yet.
+    fn rest(&self) -> &[Piece] {
+        &self.chain.pieces[self.told..]
+    }
+
+    /// True for a line that waits for what is not told yet.
+    fn holds(&self, line: usize) -> bool {
+        if self.awaited {
+            let settled = matches!(self.chain.fates[line], Fate::NoOp | Fate::Packing | Fate::Late);
+            !settled && !self.pieces().iter().any(|piece| piece.by == Some(line))
+        } else {
+            self.rest().iter().any(|piece| piece.by == Some(line))
+        }
+    }
+
+    fn short(&self) -> Option<Short> {
+        let first = self.rest().first()?;
+        Some(Short { name: self.look.name.clone(), reached: first.old.clone(), awaited: self.awaited })
+    }
 }
 
 impl Reconciled {
@@ -254,7 +340,8 @@ const fn anomaly(fate: Fate) -> Option<AnomalyKind> {
 }
 
 /// The steps of one ref: its path, between the marks of having been repaired and of being broken.
-fn steps(origin: Origin, look: &Look, pieces: &[Piece], lines: &[Line]) -> Vec<Queued> {
+fn steps(origin: Origin, ref_: &Chained<'_>) -> Vec<Queued> {
+    let (look, pieces, lines) = (ref_.look, ref_.pieces(), &ref_.lines);
     let was_broken = look.before.as_ref().is_some_and(RefState::is_broken);
     let is_broken = look.after.as_ref().is_some_and(RefState::is_broken);
     let linked = pieces.iter().any(|piece| piece.by.is_some());

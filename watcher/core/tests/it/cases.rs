@@ -1,15 +1,15 @@
 //! Text cases: `tests/cases/*.case`, everything a pass hands in above a line of dashes, the result below.
 //! `UPDATE_CASES=1` rewrites the results. The format is told in `tests/cases/README.md`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use refwatch_core::classify::Bareness;
 use refwatch_core::describe::{Facts, Rules, describe};
 use refwatch_core::journal::{Outcome, Transaction, Update, Value};
-use refwatch_core::reconcile::{Emitted, Reconciled, Step, reconcile};
-use refwatch_core::{Event, Forward, Look, ObjectId, Origin, RefName, RefState, Target};
+use refwatch_core::reconcile::{Emitted, Reconciled, Step, reconcile_patiently};
+use refwatch_core::{Event, Forward, Look, ObjectId, Origin, RefName, RefState, Snapshot, Target};
 
 use crate::given::{looks_after, looks_before, name};
 
@@ -23,6 +23,7 @@ struct Case {
     emitted: Vec<Emitted>,
     facts: Vec<(Step, Facts)>,
     again: Vec<u64>,
+    patient: BTreeSet<RefName>,
     worktree: bool,
     mirror: bool,
     bulk: Option<u32>,
@@ -75,6 +76,7 @@ impl Case {
                 }
                 ["look-many", of, count, before, after] => case.look_many(of, count, before, after),
                 ["record", ref words @ ..] => case.record(words),
+                ["patient", ref names @ ..] => case.patient.extend(names.iter().map(|of| name(of))),
                 [old, new, of] => {
                     let update = Update { name: name(of), old: value(old), new: value(new) };
                     case.journal.last_mut().expect("an update follows its record").updates.push(update);
@@ -162,7 +164,8 @@ impl Case {
     /// The result as text. Checks on the way that the events lead to what was seen.
     fn run(&self) -> String {
         let looks = self.looks();
-        let mut result = reconcile(Origin::Notify, &looks, &self.journal, &self.emitted);
+        let mut result =
+            reconcile_patiently(Origin::Notify, &looks, &self.journal, &self.emitted, &self.patient);
         result.give_up(&self.again);
         let rules = Rules {
             bareness: if self.worktree { Bareness::Worktree } else { Bareness::Bare },
@@ -185,7 +188,7 @@ impl Case {
                 }
             }
         }
-        assert_eq!(refs, looks_after(&looks));
+        assert_eq!(refs, reached(&looks, &result));
         write_rest(&mut out, &result);
         if out.is_empty() { "silence\n".to_owned() } else { out }
     }
@@ -231,15 +234,31 @@ fn write_event(out: &mut String, event: &Event) {
     out.push('\n');
 }
 
+/// What was seen, but for refs that are not told that far.
+fn reached(looks: &[Look], result: &Reconciled) -> Snapshot {
+    let mut looks = looks.to_vec();
+    for short in &result.short {
+        let look = looks.iter_mut().find(|look| look.name == short.name).expect("a ref that was looked at");
+        look.after = short.reached.clone().map(RefState::Good);
+    }
+    looks_after(&looks)
+}
+
 fn write_rest(out: &mut String, result: &Reconciled) {
-    for record in &result.deferred {
+    for short in &result.short {
+        let why = if short.awaited { "awaits a record" } else { "kept together" };
+        let _ = writeln!(out, "short {} at {}: {why}", short.name, shown(short.reached.as_ref()));
+    }
+    let lists = result.deferred.iter().map(|record| ("deferred", record));
+    for (what, record) in lists.chain(result.held.iter().map(|record| ("held", record))) {
         for Update { name, old, new } in &record.updates {
             let shown_value = |value: &Value| match value {
                 Value::Zero => "0".to_owned(),
                 Value::Oid(oid) => oid.as_raw()[0].to_string(),
                 Value::Symbolic(link) => format!("ref:{link}"),
             };
-            let _ = writeln!(out, "deferred #{} {} {} {name}", record.id, shown_value(old), shown_value(new));
+            let (old, new) = (shown_value(old), shown_value(new));
+            let _ = writeln!(out, "{what} #{} {old} {new} {name}", record.id);
         }
     }
     for anomaly in &result.anomalies {

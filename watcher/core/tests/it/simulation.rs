@@ -1,10 +1,10 @@
 //! A seeded simulation of a small Git under a watcher. A failure prints its seed: `REFWATCH_SEED=n` runs that alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use refwatch_core::journal::{Outcome, Transaction};
-use refwatch_core::reconcile::{Emitted, Mark, Reconciled};
-use refwatch_core::{Look, Origin, RefState, Snapshot, Target};
+use refwatch_core::reconcile::{Emitted, Mark, Reconciled, reconcile_patiently};
+use refwatch_core::{Look, Origin, RefName, RefState, Snapshot, Target};
 
 use crate::fake_git::{FakeGit, Old, Op, REFS};
 use crate::given::{Num, changes, direct, events, good, looks_after, reconciled, steps};
@@ -263,5 +263,94 @@ fn hooks_that_always_come_late_tell_nothing_twice() {
             assert_eq!(count, git.had[of].len() - 1, "{:?}", git.had[of]);
         }
         assert!(git.journal.iter().all(|record| record.outcome == Outcome::Committed));
+    });
+}
+
+/// A watcher that waits for records.
+struct Patient {
+    state: Snapshot,
+    waiting: Vec<Transaction>,
+}
+
+impl Patient {
+    fn pass(&mut self, git: &FakeGit, arrived: Vec<Transaction>) -> Reconciled {
+        let look = |of: usize| {
+            let name = &git.names[of];
+            Look::new(name.clone(), self.state.get(name).cloned(), good(git.values[of]), false)
+        };
+        let looks: Vec<Look> = (0..REFS).map(look).collect();
+        let mut journal = std::mem::take(&mut self.waiting);
+        journal.extend(arrived);
+        let patient: BTreeSet<RefName> = git.names.iter().cloned().collect();
+        let result = reconcile_patiently(Origin::Sweep, &looks, &journal, &[], &patient);
+        for event in events(&result) {
+            self.state.apply(&event).expect("each event starts where the last ended");
+        }
+        for look in &looks {
+            let short = result.short.iter().find(|short| short.name == look.name);
+            let reached = short.map_or(look.after.clone(), |short| short.reached.clone().map(RefState::Good));
+            assert_eq!(self.state.get(&look.name), reached.as_ref(), "{}", look.name);
+        }
+        self.waiting.extend(result.held.iter().chain(&result.deferred).cloned());
+        result
+    }
+}
+
+/// Records come late and in another order, over many looks. Who waits for them tells every value, each by its record,
+/// and what was one transaction as one.
+#[test]
+fn who_is_patient_tells_every_value_by_its_record() {
+    each_seed(|random| {
+        let mut git = FakeGit::new([0; REFS]);
+        let mut watcher = Patient { state: Snapshot::default(), waiting: Vec::new() };
+        let (mut late, mut told, mut committed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut fresh: Num = 0;
+        let mut waits = 0;
+        for _ in 0..OPS {
+            let mut sets = Vec::new();
+            for _ in 0..=random.below(3) {
+                fresh += 1;
+                sets.push((random.of(), fresh));
+            }
+            git.run(&Op::Commit(sets, Old::Stated));
+            for mut record in std::mem::take(&mut git.journal) {
+                committed.push(record.clone());
+                record.at_ns += u64::try_from(random.below(40)).expect("a small number");
+                late.push(record);
+            }
+            if random.one_in(3) {
+                let (arrived, later) = late.into_iter().partition(|_| random.one_in(2));
+                late = later;
+                let result = watcher.pass(&git, arrived);
+                waits += result.short.len();
+                told.extend(result.drafts);
+            }
+        }
+        let result = watcher.pass(&git, late);
+        assert_eq!((&result.short[..], &result.held[..], &result.deferred[..]), (&[][..], &[][..], &[][..]));
+        told.extend(result.drafts);
+        let by_record =
+            |step: &refwatch_core::reconcile::Step| step.origin == Origin::Hook && !step.coalesced;
+        assert!(told.iter().flat_map(|draft| &draft.steps).all(by_record), "{told:#?}");
+        for (of, name) in git.names.iter().enumerate() {
+            let steps = told.iter().flat_map(|draft| &draft.steps).filter(|step| step.name == *name);
+            let values: Vec<_> = std::iter::once(None).chain(steps.map(|step| step.new.clone())).collect();
+            let had: Vec<_> = git.had[of].iter().copied().map(direct).collect();
+            assert_eq!(values, had, "{name}");
+        }
+        // Values are fresh each time, so that a step says which transaction it is of.
+        let of_draft = |draft: &refwatch_core::reconcile::Draft| -> BTreeSet<(RefName, Option<Target>)> {
+            draft.steps.iter().map(|step| (step.name.clone(), step.new.clone())).collect()
+        };
+        let drafts: BTreeSet<_> = told.iter().map(of_draft).collect();
+        let of_record = |record: &Transaction| -> BTreeSet<(RefName, Option<Target>)> {
+            let update = |update: &refwatch_core::journal::Update| match update.new {
+                refwatch_core::journal::Value::Oid(oid) => (update.name.clone(), Some(Target::Direct(oid))),
+                _ => unreachable!("only objects are set"),
+            };
+            record.updates.iter().map(update).collect()
+        };
+        assert_eq!(drafts, committed.iter().map(of_record).collect::<BTreeSet<_>>());
+        assert!(waits > 0, "this seed never had to wait");
     });
 }
