@@ -63,6 +63,7 @@ pub enum Said {
 pub struct Refused {
     /// Exit status of the hook, never 0; 128 + n where signal n ended it, 126 or 127 where it could not be started.
     pub status: i32,
-    /// Which hook: `former` for the one that stood there before refwatch's, else a file's name, at most 255 bytes.
+    /// Which hook: `former` for the one that stood there before refwatch's, `refwatch-hook` where that could not hand
+    /// the push to the others, else a file's name, at most 255 bytes.
     pub by: String,
 }
