@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use refwatch_core::ObjectFormat;
 use refwatch_core::journal::Transaction;
+use refwatch_core::push;
 use refwatch_hook::record::RECORD_BYTES_MAX;
 
 use crate::layout::Layout;
@@ -62,9 +63,9 @@ pub struct Batch {
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// What was recorded, as `reconcile` takes it. Its time is that of the wall clock: unlike the monotonic one it goes
-    /// on over a restart of the machine, and a journal may well be read after one.
-    pub transaction: Transaction,
+    /// What was recorded. Its time is that of the wall clock: unlike the monotonic one it goes on over a restart of the
+    /// machine, and a journal may well be read after one.
+    pub entry: Entry,
     /// Monotonic clock of the hook, in nanoseconds since the machine started.
     pub monotonic_ns: u64,
     /// The hook's process.
@@ -75,6 +76,25 @@ pub struct Recorded {
     pub parent_start_ticks: u64,
     /// The position right after this record.
     pub next: Position,
+}
+
+/// What one hook recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// `reference-transaction`, as `reconcile` takes it.
+    Transaction(Transaction),
+    /// `pre-receive`, `update` or `post-receive`.
+    Push(push::Record),
+}
+
+impl Entry {
+    /// Identity of the record, unique within the journal.
+    pub const fn id(&self) -> u64 {
+        match self {
+            Entry::Transaction(transaction) => transaction.id,
+            Entry::Push(record) => record.id,
+        }
+    }
 }
 
 /// Where a reading began.
@@ -110,7 +130,7 @@ pub struct PassedOver {
     pub corrupt: u64,
     /// Whole records of a version that a later hook writes.
     pub newer: u64,
-    /// Whole records whose fields do not read.
+    /// Whole records whose fields do not read, or that do not say what their hook is told.
     pub unparsable: u64,
     /// Records, given without updates, whose input was longer than a record takes.
     pub inputs_left_out: u64,

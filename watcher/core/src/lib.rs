@@ -16,6 +16,7 @@ pub mod event;
 pub mod journal;
 pub mod name;
 pub mod oid;
+pub mod push;
 pub mod reconcile;
 pub mod repository;
 pub mod snapshot;

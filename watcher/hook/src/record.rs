@@ -9,7 +9,8 @@
 //!   actor        bytes
 //!   options      fields, one an option
 //!   worktree     bytes
-//!   input        the hook's standard input, byte for byte
+//!   input        the hook's standard input, byte for byte; `<old> SP <new> SP <ref> LF` for `update`, which has none
+//!   outcome      empty, or status 4 and a field with the name of the hook that refused; not there in older records
 //! ```
 //!
 //! All integers are little-endian. A later program of the same version may append fields, to the head and to the
@@ -47,10 +48,14 @@ pub const WORKTREE_BYTES_MAX: usize = 255;
 /// Longest input, in bytes: some 500,000 updates. A longer one is left out whole, since half a transaction misleads.
 pub const INPUT_BYTES_MAX: usize = 64 << 20;
 
+/// Longest name of a hook that refused, in bytes: that of a file.
+pub const REFUSED_BY_BYTES_MAX: usize = 255;
+
 /// Length of the head, in bytes.
 const HEAD_BYTES: usize = 42;
 
-/// Room for fields that a later program appends, in bytes.
+/// Room for the outcome and for fields that a later program appends, in bytes. What is at its limits and has an outcome
+/// must pass with those who know of none.
 const APPENDED_BYTES_MAX: usize = 64 << 10;
 
 /// Longest payload, in bytes: a greater length is that of no record.
@@ -78,6 +83,12 @@ pub enum Phase {
     Committed,
     /// `reference-transaction aborted`.
     Aborted,
+    /// `pre-receive`, once it is known whether it refuses.
+    PreReceive,
+    /// `update` that refuses.
+    Update,
+    /// `post-receive`, before anything else is run for it.
+    PostReceive,
 }
 
 impl Phase {
@@ -86,6 +97,9 @@ impl Phase {
         match self {
             Phase::Committed => 1,
             Phase::Aborted => 2,
+            Phase::PreReceive => 3,
+            Phase::Update => 4,
+            Phase::PostReceive => 5,
         }
     }
 
@@ -94,6 +108,9 @@ impl Phase {
         match code {
             1 => Some(Phase::Committed),
             2 => Some(Phase::Aborted),
+            3 => Some(Phase::PreReceive),
+            4 => Some(Phase::Update),
+            5 => Some(Phase::PostReceive),
             _ => None,
         }
     }
@@ -135,6 +152,22 @@ pub enum Input<'a> {
     LeftOut,
 }
 
+/// What came of a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    /// Its exit status: 0 where it accepts; 128 + n where signal n ended it, 126 or 127 where it could not be started.
+    pub status: i32,
+    /// Which hook refused: [`FORMER`], the name of a file, or [`DISPATCHER`]; at most [`REFUSED_BY_BYTES_MAX`], and
+    /// empty where none did.
+    pub refused_by: &'a [u8],
+}
+
+/// Stands for the hook that was there before refwatch's.
+pub const FORMER: &str = "former";
+
+/// Stands for refwatch's own program, which refuses what it cannot hand to the hooks that are to judge it.
+pub const DISPATCHER: &str = "refwatch-hook";
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -142,6 +175,8 @@ pub struct Record<'a> {
     pub facts: Facts<'a>,
     /// The input.
     pub input: Input<'a>,
+    /// What came of it; `None` where that was not known yet, or does not matter.
+    pub outcome: Option<Outcome<'a>>,
 }
 
 #[cfg(test)]

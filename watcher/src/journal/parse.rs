@@ -1,10 +1,11 @@
-//! Makes transactions of what hooks copied.
+//! Makes transactions and records of pushes of what hooks copied.
 
 use refwatch_core::journal::{Outcome, Transaction, Update, Value};
+use refwatch_core::push::{self, Process, Refused, Said};
 use refwatch_core::{InvalidName, ObjectFormat, ObjectId, RefName};
 use refwatch_hook::record::{Input, Phase, Record};
 
-use super::PassedOver;
+use super::{Entry, PassedOver};
 
 /// Why a line is no update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +14,46 @@ enum NoUpdate {
     NotFollowed,
 }
 
-/// Reads the input of a `reference-transaction` hook (githooks(5)): `<old> SP <new> SP <ref> LF`.
-pub(super) fn transaction(
+/// Reads a record's input, lines of `<old> SP <new> SP <ref> LF` for every hook (githooks(5)), and what came of it. `None`
+/// for a refusal that does not say of what, or that refused nothing.
+pub(super) fn entry(
     record: &Record<'_>,
     format: ObjectFormat,
     passed_over: &mut PassedOver,
-) -> Transaction {
+) -> Option<Entry> {
     let facts = &record.facts;
+    let updates = updates(record, format, passed_over);
+    let actor = || (!facts.actor.is_empty()).then(|| text(facts.actor));
+    let push_options = || facts.push_options.iter().copied().map(text).collect();
+    let (at_us, id) = (facts.wall_us, facts.id);
+    let transaction = |outcome, updates| {
+        let at_ns = at_us.saturating_mul(1000);
+        Entry::Transaction(Transaction {
+            at_ns,
+            id,
+            outcome,
+            actor: actor(),
+            push_options: push_options(),
+            updates,
+        })
+    };
+    let push = |said| {
+        let process = Process { pid: facts.parent_pid, start_ticks: facts.parent_start_ticks };
+        Entry::Push(push::Record { at_us, id, process, said, actor: actor(), push_options: push_options() })
+    };
+    Some(match facts.phase {
+        Phase::Committed => transaction(Outcome::Committed, updates),
+        Phase::Aborted => transaction(Outcome::Aborted, updates),
+        Phase::PreReceive => push(Said::Attempted { updates, refused: refused(record) }),
+        Phase::PostReceive => push(Said::Accepted { updates }),
+        Phase::Update => {
+            let [update] = updates.try_into().ok()?;
+            push(Said::UpdateRefused { update, refused: refused(record)? })
+        }
+    })
+}
+
+fn updates(record: &Record<'_>, format: ObjectFormat, passed_over: &mut PassedOver) -> Vec<Update> {
     let input = match record.input {
         Input::Whole(input) => input,
         Input::LeftOut => {
@@ -29,24 +63,22 @@ pub(super) fn transaction(
     };
     let mut updates = Vec::new();
     for line in input.split_inclusive(|byte| *byte == b'\n') {
-        match update(line, format, facts.worktree) {
+        match update(line, format, record.facts.worktree) {
             Ok(update) => updates.push(update),
             Err(NoUpdate::Bad) => passed_over.lines_bad += 1,
             Err(NoUpdate::NotFollowed) => passed_over.lines_not_followed += 1,
         }
     }
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Transaction {
-        at_ns: facts.wall_us.saturating_mul(1000),
-        id: facts.id,
-        outcome: match facts.phase {
-            Phase::Committed => Outcome::Committed,
-            Phase::Aborted => Outcome::Aborted,
-        },
-        actor: (!facts.actor.is_empty()).then(|| text(facts.actor)),
-        push_options: facts.push_options.iter().copied().map(text).collect(),
-        updates,
-    }
+    updates
+}
+
+fn refused(record: &Record<'_>) -> Option<Refused> {
+    let outcome = record.outcome.filter(|outcome| outcome.status != 0)?;
+    Some(Refused { status: outcome.status, by: text(outcome.refused_by) })
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn update(line: &[u8], format: ObjectFormat, worktree: &[u8]) -> Result<Update, NoUpdate> {

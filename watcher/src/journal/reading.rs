@@ -99,9 +99,12 @@ impl Reading {
             passed_over.unparsable += 1;
             return;
         };
-        let transaction = parse::transaction(&record, self.format, passed_over);
+        let Some(entry) = parse::entry(&record, self.format, passed_over) else {
+            passed_over.unparsable += 1;
+            return;
+        };
         self.batch.records.push(Recorded {
-            transaction,
+            entry,
             monotonic_ns: record.facts.monotonic_ns,
             pid: record.facts.pid,
             parent_pid: record.facts.parent_pid,

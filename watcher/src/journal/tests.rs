@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use refwatch_core::journal::{Outcome, Value};
+use refwatch_core::journal::{Outcome, Update, Value};
+use refwatch_core::push::{Process, Refused, Said};
 use refwatch_hook::crc::crc32;
 use refwatch_hook::record::{self as format, Encoder, Facts, INPUT_BYTES_MAX, MAGIC, Phase, VERSION};
 use tempfile::TempDir;
@@ -52,7 +53,7 @@ impl Place {
         let mut sum = PassedOver::default();
         for _ in 0..10_000 {
             let batch = self.read(&from);
-            ids.extend(batch.records.iter().map(|record| record.transaction.id));
+            ids.extend(batch.records.iter().map(|record| record.entry.id()));
             sum.torn += batch.passed_over.torn;
             sum.corrupt += batch.passed_over.corrupt;
             sum.newer += batch.passed_over.newer;
@@ -126,7 +127,7 @@ fn what_a_hook_copied_becomes_a_transaction() {
     let place = Place::with(&record_with(&facts, lines.concat().as_bytes()));
     let batch = place.read(&Position::oldest());
     let [record] = batch.records.as_slice() else { panic!("one record: {batch:?}") };
-    let transaction = &record.transaction;
+    let Entry::Transaction(transaction) = &record.entry else { panic!("a transaction: {record:?}") };
     assert_eq!((transaction.id, transaction.outcome), (7, Outcome::Aborted));
     assert_eq!(transaction.at_ns, 1_764_000_000_000_007_000);
     assert_eq!(transaction.actor.as_deref(), Some("Zo\u{fffd}"));
@@ -211,10 +212,66 @@ fn newer_and_unparsable_records_are_counted_and_passed_over() {
 }
 
 #[test]
+fn what_the_hooks_of_a_push_copied_becomes_records_of_it() {
+    let line = format!("{} {} refs/heads/x\n", "0".repeat(40), "a".repeat(40));
+    let name = |name: &str| refwatch_core::RefName::new(name.as_bytes()).expect("a name");
+    let oid = refwatch_core::ObjectId::from_hex("a".repeat(40).as_bytes()).expect("an id");
+    let update = Update { name: name("refs/heads/x"), old: Value::Zero, new: Value::Oid(oid) };
+    let refused = |by: &str| Refused { status: 3, by: by.to_owned() };
+    let record = |phase, outcome| {
+        let mut encoder =
+            Encoder::new(&Facts { phase, actor: b"Zo\xff", push_options: vec![b"o"], ..facts(7) });
+        encoder.input().extend_from_slice(line.as_bytes());
+        encoder.finish_with(outcome)
+    };
+    let accepting = Some(&format::Outcome { status: 0, refused_by: b"" });
+    let refusing = Some(&format::Outcome { status: 3, refused_by: b"10-\xff" });
+    let attempted = |refused| Said::Attempted { updates: vec![update.clone()], refused };
+    let by = refused("10-\u{fffd}");
+    for (phase, outcome, said) in [
+        (Phase::PreReceive, None, attempted(None)),
+        (Phase::PreReceive, accepting, attempted(None)),
+        (Phase::PreReceive, refusing, attempted(Some(by.clone()))),
+        (Phase::Update, refusing, Said::UpdateRefused { update: update.clone(), refused: by }),
+        (Phase::PostReceive, None, Said::Accepted { updates: vec![update.clone()] }),
+        (Phase::PostReceive, refusing, Said::Accepted { updates: vec![update.clone()] }),
+    ] {
+        let batch = Place::with(&record(phase, outcome)).read(&Position::oldest());
+        let expected = push::Record {
+            at_us: 1_764_000_000_000_007,
+            id: 7,
+            process: Process { pid: 3, start_ticks: 4 },
+            said,
+            actor: Some("Zo\u{fffd}".to_owned()),
+            push_options: vec!["o".to_owned()],
+        };
+        assert_eq!(batch.records[0].entry, Entry::Push(expected), "{phase:?}, {outcome:?}");
+        assert_eq!(batch.passed_over, PassedOver::default());
+    }
+}
+
+#[test]
+fn a_refusal_of_no_ref_or_of_several_or_by_nobody_is_no_record() {
+    let line = format!("{} {} refs/heads/x\n", "0".repeat(40), "a".repeat(40));
+    for (input, status) in [("", 1), ("no line\n", 1), (&line.repeat(2), 1), (&line, 0)] {
+        let mut encoder = Encoder::new(&Facts { phase: Phase::Update, ..facts(1) });
+        encoder.input().extend_from_slice(input.as_bytes());
+        let place =
+            Place::with(&encoder.finish_with(Some(&format::Outcome { status, refused_by: b"former" })));
+        place.append("journal", &record(2));
+        let (ids, passed_over, _) = place.drain(Position::oldest());
+        assert_eq!((ids, passed_over.unparsable), (vec![2], 1), "{input}");
+    }
+    let without = Place::with(&record_with(&Facts { phase: Phase::Update, ..facts(1) }, line.as_bytes()));
+    assert_eq!(without.read(&Position::oldest()).passed_over.unparsable, 1);
+}
+
+#[test]
 fn an_input_that_was_left_out_gives_a_transaction_without_updates() {
     let place = Place::with(&record_with(&facts(1), &vec![b'x'; INPUT_BYTES_MAX + 1]));
     let batch = place.read(&Position::oldest());
-    assert!(batch.records[0].transaction.updates.is_empty());
+    let Entry::Transaction(transaction) = &batch.records[0].entry else { panic!("a transaction") };
+    assert!(transaction.updates.is_empty());
     assert_eq!(batch.passed_over, PassedOver { inputs_left_out: 1, ..PassedOver::default() });
 }
 
@@ -229,7 +286,7 @@ fn rotated_files_are_read_to_their_end_first_by_number() {
     }
     fs::create_dir(place.home.path().join("journal.12")).expect("made");
     let all = place.read(&Position::oldest());
-    let ids: Vec<u64> = all.records.iter().map(|record| record.transaction.id).collect();
+    let ids: Vec<u64> = all.records.iter().map(|record| record.entry.id()).collect();
     assert_eq!((ids, all.rest), ((0..6).collect(), Rest::Nothing));
     for (at, record) in all.records.iter().enumerate() {
         let batch = place.read(&record.next);

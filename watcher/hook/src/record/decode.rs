@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::{
-    ACTOR_BYTES_MAX, CUT, Facts, HEADER_BYTES, INPUT_BYTES_MAX, INPUT_LEFT_OUT, Input, MAGIC,
-    PAYLOAD_BYTES_MAX, PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, Phase, Record, WORKTREE_BYTES_MAX,
+    ACTOR_BYTES_MAX, CUT, Facts, HEADER_BYTES, INPUT_BYTES_MAX, INPUT_LEFT_OUT, Input, MAGIC, Outcome,
+    PAYLOAD_BYTES_MAX, PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, Phase, REFUSED_BY_BYTES_MAX, Record,
+    WORKTREE_BYTES_MAX,
 };
 use crate::crc::crc32;
 
@@ -111,7 +112,19 @@ pub fn decode(payload: &[u8]) -> Result<Record<'_>, Malformed> {
     };
     let input = cut.field(INPUT_BYTES_MAX)?;
     let input = if flags & INPUT_LEFT_OUT == 0 { Input::Whole(input) } else { Input::LeftOut };
-    Ok(Record { facts, input })
+    Ok(Record { facts, input, outcome: outcome(&mut cut)? })
+}
+
+fn outcome<'a>(cut: &mut Cut<'a>) -> Result<Option<Outcome<'a>>, Malformed> {
+    if cut.0.is_empty() {
+        return Ok(None);
+    }
+    let mut field = Cut(cut.field(PAYLOAD_BYTES_MAX)?);
+    if field.0.is_empty() {
+        return Ok(None);
+    }
+    let status = field.array().map(i32::from_le_bytes)?;
+    Ok(Some(Outcome { status, refused_by: field.field(REFUSED_BY_BYTES_MAX)? }))
 }
 
 fn options(field: &[u8]) -> Result<Vec<&[u8]>, Malformed> {

@@ -1,8 +1,8 @@
 //! Writing a record.
 
 use super::{
-    ACTOR_BYTES_MAX, CUT, Facts, HEAD_BYTES, HEADER_BYTES, INPUT_BYTES_MAX, INPUT_LEFT_OUT, MAGIC,
-    PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, VERSION, WORKTREE_BYTES_MAX,
+    ACTOR_BYTES_MAX, CUT, Facts, HEAD_BYTES, HEADER_BYTES, INPUT_BYTES_MAX, INPUT_LEFT_OUT, MAGIC, Outcome,
+    PUSH_OPTION_BYTES_MAX, PUSH_OPTIONS_MAX, REFUSED_BY_BYTES_MAX, VERSION, WORKTREE_BYTES_MAX,
 };
 use crate::crc::crc32;
 
@@ -53,6 +53,12 @@ impl Encoder {
 
     /// Ends the record and gives its bytes. An input longer than [`INPUT_BYTES_MAX`] is left out.
     pub fn finish(self) -> Vec<u8> {
+        self.finish_with(None)
+    }
+
+    /// Ends the record as [`Encoder::finish`] does, with what came of the hook. A name longer than
+    /// [`REFUSED_BY_BYTES_MAX`] is cut.
+    pub fn finish_with(self, outcome: Option<&Outcome<'_>>) -> Vec<u8> {
         let Self { mut bytes, input_at } = self;
         if bytes.len() - input_at > INPUT_BYTES_MAX {
             bytes.truncate(input_at);
@@ -60,6 +66,12 @@ impl Encoder {
         }
         let input_length = length(bytes.len() - input_at);
         bytes[input_at - 4..input_at].copy_from_slice(&input_length);
+        if let Some(Outcome { status, refused_by }) = outcome {
+            let refused_by = first(refused_by, REFUSED_BY_BYTES_MAX);
+            push_length(&mut bytes, 4 + 4 + refused_by.len());
+            bytes.extend_from_slice(&status.to_le_bytes());
+            push_field(&mut bytes, refused_by);
+        }
         let payload_length = length(bytes.len() - HEADER_BYTES);
         let checksum = crc32(&bytes[HEADER_BYTES..]).to_le_bytes();
         bytes[..3].copy_from_slice(&MAGIC);

@@ -45,7 +45,7 @@ fn a_record_reads_as_it_was_written_whatever_follows() {
         bytes.extend_from_slice(b"\x1dRW what follows");
         let frame = check(&bytes).expect("whole");
         assert_eq!((frame.version, frame.bytes()), (VERSION, length));
-        assert_eq!(decode(frame.payload), Ok(Record { facts, input: Input::Whole(input) }));
+        assert_eq!(decode(frame.payload), Ok(Record { facts, input: Input::Whole(input), outcome: None }));
     }
 }
 
@@ -112,10 +112,43 @@ fn fields_that_a_later_program_appends_are_passed_over() {
     let mut payload = bytes[HEADER_BYTES..].to_vec();
     payload.splice(4 + HEAD_BYTES..4 + HEAD_BYTES, *b"more");
     payload[..4].copy_from_slice(&u32::try_from(HEAD_BYTES + 4).expect("short").to_le_bytes());
-    payload.extend_from_slice(b"\x04\0\0\0more");
+    payload.extend_from_slice(b"\0\0\0\0\x04\0\0\0more");
     let bytes = framed(VERSION, &payload);
     let frame = check(&bytes).expect("whole");
-    assert_eq!(decode(frame.payload), Ok(Record { facts: facts(), input: Input::Whole(b"line\n") }));
+    let expected = Record { facts: facts(), input: Input::Whole(b"line\n"), outcome: None };
+    assert_eq!(decode(frame.payload), Ok(expected));
+}
+
+#[test]
+fn an_outcome_reads_as_it_was_written_also_with_more_behind_it() {
+    let long = "é".repeat(REFUSED_BY_BYTES_MAX);
+    for (outcome, expected) in [
+        (Outcome { status: 0, refused_by: b"" }, b"".as_slice()),
+        (Outcome { status: 255, refused_by: b"former" }, b"former"),
+        (Outcome { status: i32::MIN, refused_by: long.as_bytes() }, &long.as_bytes()[..254]),
+    ] {
+        let mut encoder = Encoder::new(&Facts { phase: Phase::PreReceive, ..facts() });
+        encoder.input().extend_from_slice(b"line\n");
+        let payload = encoder.finish_with(Some(&outcome)).split_off(HEADER_BYTES);
+        let expected = Some(Outcome { refused_by: expected, ..outcome });
+        let record = decode(&payload).expect("a record");
+        assert_eq!((record.input, record.outcome), (Input::Whole(b"line\n"), expected));
+        let later = framed(VERSION, &[&payload[..], b"\x04\0\0\0more"].concat());
+        assert_eq!(decode(check(&later).expect("whole").payload).map(|record| record.outcome), Ok(expected));
+        let begin = payload.len() - 4 - 8 - expected.map_or(0, |outcome| outcome.refused_by.len());
+        for end in begin + 1..payload.len() {
+            assert_eq!(decode(&payload[..end]), Err(Malformed::Short), "{end}");
+        }
+    }
+}
+
+#[test]
+fn phases_are_the_numbers_that_stand_for_them() {
+    let phases: Vec<_> = (0..=u8::MAX).filter_map(Phase::from_code).collect();
+    assert_eq!(phases.len(), 5);
+    for (phase, code) in phases.into_iter().zip(1..) {
+        assert_eq!(phase.code(), code);
+    }
 }
 
 #[test]
@@ -151,5 +184,5 @@ fn an_input_beyond_its_limit_is_left_out_whole() {
     let bytes = encoder.finish();
     assert!(bytes.len() < 1024);
     let record = decode(check(&bytes).expect("whole").payload).expect("within its limits");
-    assert_eq!(record, Record { facts: facts(), input: Input::LeftOut });
+    assert_eq!(record, Record { facts: facts(), input: Input::LeftOut, outcome: None });
 }

@@ -11,7 +11,7 @@ use refwatch_hook::JOURNAL_BYTES_MAX;
 use refwatch_hook::record::HEADER_BYTES;
 use refwatch_watcher::journal::{Position, Rest};
 
-use crate::support::{HOOK, Repo, git, hook, isolated, succeeded, text};
+use crate::support::{HOOK, Repo, git, hook, isolated, succeeded, text, transaction};
 
 /// Pushes a new commit and checks that git succeeded and said nothing.
 fn push(repo: &Repo, work: &Path) {
@@ -163,7 +163,9 @@ fn nothing_it_is_called_with_makes_it_fail_or_talk() {
         &["reference-transaction", "prepared"],
         &["reference-transaction", "preparing"],
         &["reference-transaction", "something new"],
-        &["pre-receive"],
+        &["pre-receive.d"],
+        &["update", "refs/heads/x", "0", "1"],
+        &["update"],
         &["--help"],
         &["", "", ""],
         &[&long, &long],
@@ -207,7 +209,7 @@ fn closed_streams_and_a_bad_environment_are_borne() {
         command.args(["reference-transaction", "committed"]).env("GIT_PUSH_OPTION_COUNT", count);
         succeeded(command, b"");
     }
-    assert!(repo.records().iter().all(|record| record.transaction.push_options.is_empty()));
+    assert!(repo.records().iter().all(|record| transaction(record).push_options.is_empty()));
 }
 
 /// A filesystem of its own for the journal.

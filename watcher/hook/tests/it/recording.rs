@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use refwatch_core::journal::{Outcome, Value};
 use refwatch_watcher::journal::Position;
 
-use crate::support::{Repo, committed, git, hook, name, oid, succeeded, text, update};
+use crate::support::{Repo, committed, git, hook, name, oid, succeeded, text, transaction, update};
 
 #[test]
 fn creating_updating_and_deleting_are_recorded_with_every_format() {
@@ -46,8 +46,8 @@ fn a_transaction_that_was_given_up_is_recorded_as_such() {
     repo.update(&format!("start\ncreate refs/heads/x {a}\nprepare\nabort\n"));
     let records = repo.records();
     assert_eq!(records.len(), 1);
-    assert_eq!(records[0].transaction.outcome, Outcome::Aborted);
-    assert_eq!(records[0].transaction.updates, [update("refs/heads/x", Value::Zero, oid(a))]);
+    assert_eq!(transaction(&records[0]).outcome, Outcome::Aborted);
+    assert_eq!(transaction(&records[0]).updates, [update("refs/heads/x", Value::Zero, oid(a))]);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_push_says_who_and_is_told_by_its_parent() {
         let first = &records[0];
         assert!(first.parent_pid > 1 && first.parent_start_ticks > 0);
         for record in records {
-            assert_eq!(record.transaction.actor.as_deref(), expected);
+            assert_eq!(transaction(record).actor.as_deref(), expected);
             assert_eq!(
                 (record.parent_pid, record.parent_start_ticks),
                 (first.parent_pid, first.parent_start_ticks)
@@ -95,7 +95,7 @@ fn a_push_says_who_and_is_told_by_its_parent() {
         }
     }
     let records = repo.records();
-    let mut ids: Vec<_> = records.iter().map(|record| record.transaction.id).collect();
+    let mut ids: Vec<_> = records.iter().map(|record| record.entry.id()).collect();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), records.len());
@@ -111,7 +111,7 @@ fn push_options_are_recorded_where_git_gives_them() {
     command.envs([("GIT_PUSH_OPTION_COUNT", "3"), ("GIT_PUSH_OPTION_0", "a b"), ("GIT_PUSH_OPTION_1", "")]);
     // Git says which directory, or is in it.
     succeeded(command, b"");
-    assert_eq!(repo.records()[0].transaction.push_options, ["a b", ""]);
+    assert_eq!(transaction(&repo.records()[0]).push_options, ["a b", ""]);
 }
 
 #[test]
@@ -165,5 +165,5 @@ fn a_hundred_thousand_updates_are_one_record() {
     assert!(out.status.success());
     let batch = repo.read(&Position::oldest());
     assert_eq!(batch.records.len(), 1);
-    assert_eq!(batch.records[0].transaction.updates.len(), 100_000);
+    assert_eq!(transaction(&batch.records[0]).updates.len(), 100_000);
 }

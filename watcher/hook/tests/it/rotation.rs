@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use refwatch_watcher::journal::{Beginning, PassedOver, Position, Rest};
 
-use crate::support::{Repo, hook};
+use crate::support::{Repo, hook, transaction};
 
 const WRITERS: usize = 4;
 const RECORDS: usize = 150;
@@ -58,7 +58,7 @@ fn records_written_while_the_journal_rotates_are_read_once() {
             assert_ne!(batch.beginning, Beginning::Lost);
             position = batch.next;
             for record in batch.records {
-                seen.extend(record.transaction.updates.into_iter().map(|update| update.name));
+                seen.extend(transaction(&record).updates.iter().map(|update| update.name.clone()));
             }
             if is_last && batch.rest == Rest::Nothing {
                 break;

@@ -7,9 +7,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use refwatch_core::journal::{Outcome, Update, Value};
-use refwatch_core::{ObjectId, RefName};
-use refwatch_watcher::journal::{Batch, Journal, Position, Recorded, Rest};
+use refwatch_core::journal::{Outcome, Transaction, Update, Value};
+use refwatch_core::{ObjectId, RefName, push};
+use refwatch_watcher::journal::{Batch, Entry, Journal, Position, Recorded, Rest};
 use refwatch_watcher::layout::probe;
 use tempfile::TempDir;
 
@@ -98,11 +98,33 @@ impl Repo {
     }
 }
 
+pub(crate) fn transaction(record: &Recorded) -> &Transaction {
+    match &record.entry {
+        Entry::Transaction(transaction) => transaction,
+        Entry::Push(record) => panic!("a transaction: {record:?}"),
+    }
+}
+
+/// What the hooks of pushes said.
+pub(crate) fn pushes(records: &[Recorded]) -> Vec<&push::Record> {
+    records
+        .iter()
+        .filter_map(|record| match &record.entry {
+            Entry::Push(record) => Some(record),
+            Entry::Transaction(_) => None,
+        })
+        .collect()
+}
+
 pub(crate) fn committed(records: &[Recorded]) -> Vec<Vec<Update>> {
     records
         .iter()
-        .filter(|record| record.transaction.outcome == Outcome::Committed)
-        .map(|record| record.transaction.updates.clone())
+        .filter_map(|record| match &record.entry {
+            Entry::Transaction(transaction) => Some(transaction),
+            Entry::Push(_) => None,
+        })
+        .filter(|transaction| transaction.outcome == Outcome::Committed)
+        .map(|transaction| transaction.updates.clone())
         .filter(|updates| !updates.is_empty())
         .collect()
 }
