@@ -8,4 +8,6 @@ mod given;
 mod histories;
 mod laws;
 mod links;
+mod push_cases;
+mod push_given;
 mod simulation;
