@@ -103,7 +103,7 @@ impl Ledger {
         let before = push.weight();
         push.take(record);
         self.held += push.weight() - before;
-        self.forget_beyond_bounds();
+        self.forget_beyond(PUSHES_MAX, UPDATES_HELD_MAX);
     }
 
     /// Notes how a transaction of this process ended, and gives it the actor and the options of its push where it has
@@ -114,7 +114,7 @@ impl Ledger {
         let before = push.weight();
         push.explain(transaction);
         self.held += push.weight() - before;
-        self.forget_beyond_bounds();
+        self.forget_beyond(PUSHES_MAX, UPDATES_HELD_MAX);
     }
 
     /// Processes of pushes of which no record says that they are over. Whether they still run is for the caller to see.
@@ -158,8 +158,8 @@ impl Ledger {
         over.into_iter().map(|push| push.close(now)).collect()
     }
 
-    fn forget_beyond_bounds(&mut self) {
-        while self.held > UPDATES_HELD_MAX || self.pushes.len() + self.replaced.len() > PUSHES_MAX {
+    fn forget_beyond(&mut self, pushes_max: usize, held_max: usize) {
+        while self.held > held_max || self.pushes.len() + self.replaced.len() > pushes_max {
             let oldest = self.pushes.values().min_by_key(|push| (push.at_us, push.process));
             // What was replaced is over, and waits for the next `close` only: it goes last.
             let push = match oldest.map(|push| push.process) {
@@ -172,3 +172,6 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

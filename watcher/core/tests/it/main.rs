@@ -10,4 +10,5 @@ mod laws;
 mod links;
 mod push_cases;
 mod push_given;
+mod push_laws;
 mod simulation;
