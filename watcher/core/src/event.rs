@@ -129,6 +129,28 @@ coded! {
     }
 }
 
+coded! {
+    /// Where an update was refused. The numbers equal those of `RejectionStage` on the wire.
+    Stage {
+        /// The pre-receive hook refused the whole push.
+        PreReceive = 1, "PRE_RECEIVE";
+        /// The update hook refused this ref.
+        Update = 2, "UPDATE";
+        /// The reference-transaction hook refused the transaction.
+        ReferenceTransaction = 3, "REFERENCE_TRANSACTION";
+        /// Git's own receive-pack refused it.
+        ReceivePack = 4, "RECEIVE_PACK";
+        /// The ref no longer held the old value that the update named.
+        StaleOldValue = 5, "STALE_OLD_VALUE";
+        /// Another writer had locked the ref.
+        Lock = 6, "LOCK";
+        /// The proc-receive hook refused it.
+        ProcReceive = 7, "PROC_RECEIVE";
+        /// The Git host refused it before Git was asked.
+        HostPolicy = 8, "HOST_POLICY";
+    }
+}
+
 impl RefChange {
     /// What leads from one value to another; `None` where they are equal.
     pub fn between(old: Option<&Target>, new: Option<&Target>) -> Option<Self> {
@@ -198,11 +220,11 @@ pub struct Extra {
     pub push_options: Vec<String>,
     /// Counts, for summaries.
     pub summary: Option<Summary>,
-    /// For `REF_BROKEN`: what is wrong. For summaries: the cause.
+    /// For `REF_BROKEN`: what is wrong. For summaries: the cause. For rejections: a token for programs.
     pub reason: Option<String>,
     /// For `REPOSITORY_MOVED`: the path before. For `BRANCH_RENAMED`: the name before.
     pub previous: Option<Box<[u8]>>,
-    /// For rejections: the stage, as the wire contract numbers it.
+    /// For rejections: the code of its [`Stage`].
     pub stage: Option<u8>,
     /// For rejections: a message for people.
     pub message: Option<String>,

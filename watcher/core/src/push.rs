@@ -7,6 +7,17 @@ use alloc::vec::Vec;
 
 use crate::journal::Update;
 
+mod describe;
+mod held;
+mod judge;
+mod ledger;
+
+pub use describe::{PushRules, REASON_PUSH, describe};
+pub use judge::{
+    ATOMIC_PUSH_FAILED, DECLINED_BY_GIT, HOOK_DECLINED, PUSH_ABORTED, Rejected, STALE_OLD_VALUE,
+};
+pub use ledger::{Closed, Ledger, PUSHES_MAX, UPDATES_HELD_MAX};
+
 /// A process of the machine that the repository is on: the `git receive-pack` of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Process {

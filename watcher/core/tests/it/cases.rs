@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use refwatch_core::classify::Bareness;
 use refwatch_core::describe::{Facts, Rules, describe};
+use refwatch_core::event::Stage;
 use refwatch_core::journal::{Outcome, Transaction, Update, Value};
 use refwatch_core::reconcile::{Emitted, Reconciled, Step, reconcile_patiently};
-use refwatch_core::{Event, Forward, Look, ObjectId, Origin, RefName, RefState, Snapshot, Target};
+use refwatch_core::{
+    Event, EventType, Forward, Look, ObjectId, Origin, RefName, RefState, Snapshot, Target,
+};
 
 use crate::given::{looks_after, looks_before, name};
 
@@ -29,7 +32,7 @@ struct Case {
     bulk: Option<u32>,
 }
 
-fn target(text: &str) -> Option<Target> {
+pub(crate) fn target(text: &str) -> Option<Target> {
     match text.strip_prefix("ref:") {
         Some(link) => Some(Target::Symbolic(name(link))),
         None => oid(text).map(Target::Direct),
@@ -48,7 +51,7 @@ fn state(text: &str) -> Option<RefState> {
     }
 }
 
-fn value(text: &str) -> Value {
+pub(crate) fn value(text: &str) -> Value {
     match target(text) {
         None => Value::Zero,
         Some(Target::Direct(oid)) => Value::Oid(oid),
@@ -56,7 +59,7 @@ fn value(text: &str) -> Value {
     }
 }
 
-fn shown(target: Option<&Target>) -> String {
+pub(crate) fn shown(target: Option<&Target>) -> String {
     match target {
         None => "0".to_owned(),
         Some(Target::Direct(oid)) => oid.as_raw()[0].to_string(),
@@ -194,7 +197,7 @@ impl Case {
     }
 }
 
-fn write_event(out: &mut String, event: &Event) {
+pub(crate) fn write_event(out: &mut String, event: &Event) {
     let _ = write!(out, "  {}/{} {}", event.index, event.size, event.kind.as_str());
     if let Some(of) = &event.name {
         let _ = write!(out, " {of} {} -> {}", shown(event.old.as_ref()), shown(event.new.as_ref()));
@@ -226,9 +229,19 @@ fn write_event(out: &mut String, event: &Event) {
         }
         if let Some(summary) = extra.summary {
             let _ = write!(out, " +{} ~{} -{}", summary.created, summary.updated, summary.deleted);
+            if event.kind == EventType::PushReceived {
+                let _ = write!(out, " !{}", summary.rejected);
+            }
+        }
+        if let Some(stage) = extra.stage {
+            let stage = Stage::from_code(stage).expect("a stage of the contract");
+            let _ = write!(out, " stage={}", stage.as_str());
         }
         if let Some(reason) = &extra.reason {
             let _ = write!(out, " reason={reason}");
+        }
+        if let Some(message) = &extra.message {
+            let _ = write!(out, " ({message})");
         }
     }
     out.push('\n');
@@ -269,8 +282,8 @@ fn write_rest(out: &mut String, result: &Reconciled) {
     }
 }
 
-fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .expect("the cases are there")
         .map(|entry| entry.expect("a readable folder").path())
@@ -280,18 +293,16 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-#[test]
-fn every_case_gives_its_result() {
+/// Runs what stands above the line in each case of a folder, and compares. Gives all results.
+pub(crate) fn each_case(folder: &str, run: impl Fn(&str) -> String) -> String {
     let update = std::env::var_os("UPDATE_CASES").is_some();
-    let files = files();
-    assert!(files.len() >= 30, "only {} cases found", files.len());
     let mut wrong = String::new();
-    let mut kinds = String::new();
-    for path in files {
+    let mut all = String::new();
+    for path in files(folder) {
         let text = std::fs::read_to_string(&path).expect("a readable case");
         let (given, expected) = text.split_once("---\n").unwrap_or((&text, ""));
-        let found = Case::parse(given).run();
-        kinds.push_str(&found);
+        let found = run(given);
+        all.push_str(&found);
         if update {
             std::fs::write(&path, format!("{}\n\n---\n{found}", given.trim_end())).expect("a writable case");
         } else if found != expected {
@@ -299,6 +310,12 @@ fn every_case_gives_its_result() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}(UPDATE_CASES=1 rewrites the results)");
+    all
+}
+
+#[test]
+fn every_case_gives_its_result() {
+    let kinds = each_case("tests/cases", |given| Case::parse(given).run());
     let shown_by_snapshots = [
         "BRANCH_CREATED",
         "BRANCH_UPDATED",

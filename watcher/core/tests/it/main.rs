@@ -8,4 +8,7 @@ mod given;
 mod histories;
 mod laws;
 mod links;
+mod push_cases;
+mod push_given;
+mod push_laws;
 mod simulation;

@@ -17,10 +17,10 @@ const OPS: usize = 40;
 const EMITTED_MAX: usize = 12;
 
 /// SplitMix64.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -28,7 +28,7 @@ impl Random {
         usize::try_from((mixed ^ (mixed >> 31)) % limit).expect("a small number")
     }
 
-    fn one_in(&mut self, many: usize) -> bool {
+    pub(crate) fn one_in(&mut self, many: usize) -> bool {
         self.below(many) == 0
     }
 
@@ -46,7 +46,7 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 #[expect(clippy::print_stderr, reason = "the seed is what a failure is repeated with")]
-fn each_seed(run: impl Fn(&mut Random) + std::panic::RefUnwindSafe) {
+pub(crate) fn each_seed(run: impl Fn(&mut Random) + std::panic::RefUnwindSafe) {
     let seeds = match number("REFWATCH_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("REFWATCH_SEEDS").unwrap_or(SEEDS),

@@ -1,0 +1,81 @@
+//! Makes events of a push that is over.
+
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::{Closed, Rejected};
+use crate::event::{self, Extra, Summary};
+use crate::journal::{Update, Value};
+use crate::{Event, EventType, Origin, RefChange, RefName, Target};
+
+/// [`Extra::reason`] of a `PUSH_RECEIVED`.
+pub const REASON_PUSH: &str = "push";
+
+/// What a repository's configuration says about naming refusals.
+#[derive(Clone, Copy)]
+pub struct PushRules<'a> {
+    /// True for the name of a protected ref.
+    pub is_protected: &'a dyn Fn(&RefName) -> bool,
+}
+
+/// Names the events of one push and numbers them as one transaction: a refusal each for what was rejected, in order,
+/// then one `PUSH_RECEIVED` if anything is known to have been accepted. None of them has a `change`: they move no ref.
+pub fn describe(closed: &Closed, rules: &PushRules<'_>) -> Vec<Event> {
+    let extra =
+        Extra { actor: closed.actor.clone(), push_options: closed.push_options.clone(), ..Extra::default() };
+    let mut events: Vec<Event> =
+        closed.rejected.iter().map(|rejected| refusal(rejected, rules, extra.clone())).collect();
+    events.extend(received(closed, extra));
+    event::number(&mut events);
+    events
+}
+
+fn refusal(rejected: &Rejected, rules: &PushRules<'_>, extra: Extra) -> Event {
+    let Update { name, old, new } = &rejected.update;
+    let kind =
+        if (rules.is_protected)(name) { EventType::ProtectedBranchRejected } else { EventType::PushRejected };
+    let extra = Extra {
+        stage: Some(rejected.stage.code()),
+        reason: Some(rejected.reason.to_owned()),
+        message: Some(rejected.message.clone()),
+        ..extra
+    };
+    Event {
+        name: Some(name.clone()),
+        old: target(old),
+        new: target(new),
+        extra: Some(Box::new(extra)),
+        ..Event::of_repository(kind, Origin::Hook)
+    }
+}
+
+fn received(closed: &Closed, extra: Extra) -> Option<Event> {
+    if closed.accepted.is_empty() {
+        return None;
+    }
+    let rejected = u32::try_from(closed.rejected.len()).unwrap_or(u32::MAX);
+    let mut summary = Summary { rejected, ..Summary::default() };
+    for Update { old, new, .. } in &closed.accepted {
+        match RefChange::between(target(old).as_ref(), target(new).as_ref()) {
+            Some(RefChange::Created) => summary.created += 1,
+            Some(RefChange::Updated) => summary.updated += 1,
+            Some(RefChange::Deleted) => summary.deleted += 1,
+            None => {}
+        }
+    }
+    let extra = Extra { summary: Some(summary), reason: Some(REASON_PUSH.to_owned()), ..extra };
+    Some(Event {
+        extra: Some(Box::new(extra)),
+        ..Event::of_repository(EventType::PushReceived, Origin::Hook)
+    })
+}
+
+/// All zeroes is absence here: receive-pack states the old values of all that exists.
+fn target(value: &Value) -> Option<Target> {
+    match value {
+        Value::Zero => None,
+        Value::Oid(oid) => Some(Target::Direct(*oid)),
+        Value::Symbolic(name) => Some(Target::Symbolic(name.clone())),
+    }
+}

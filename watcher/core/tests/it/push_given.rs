@@ -1,0 +1,23 @@
+//! Short ways to say what the hooks of pushes recorded.
+
+use refwatch_core::journal::{Outcome, Transaction, Update};
+use refwatch_core::push::{Process, Record, Said};
+
+use crate::given::record;
+
+pub(crate) fn process(pid: u32) -> Process {
+    Process { pid, start_ticks: u64::from(pid) * 100 }
+}
+
+/// A record by somebody without options.
+pub(crate) fn said(pid: u32, id: u64, said: Said) -> Record {
+    Record { at_us: id * 10, id, process: process(pid), said, actor: None, push_options: Vec::new() }
+}
+
+pub(crate) fn attempted(updates: Vec<Update>) -> Said {
+    Said::Attempted { updates, refused: None }
+}
+
+pub(crate) fn transaction(id: u64, outcome: Outcome, updates: Vec<Update>) -> Transaction {
+    Transaction { outcome, ..record(id * 10_000, id, updates) }
+}

@@ -1,0 +1,313 @@
+//! What holds of every push, whatever its hooks recorded.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use refwatch_core::event::{Event, EventType, Stage};
+use refwatch_core::journal::{Outcome, Transaction, Update};
+use refwatch_core::push::{Closed, Ledger, PushRules, Record, Refused, Said, describe};
+use refwatch_core::{Origin, RefName, Snapshot, Target};
+
+use crate::given::{Num, direct, name, update};
+use crate::push_given::{attempted, process, said, transaction};
+
+const NAMES: [&str; 5] = ["refs/heads/a", "refs/heads/b", "refs/heads/c", "refs/for/main", "refs/tags/v1"];
+
+/// What is recorded of one update of a push, besides that it is attempted.
+#[derive(Clone, Debug)]
+struct Fate {
+    old: Num,
+    new: Num,
+    update_refuses: bool,
+    accepted: bool,
+    transaction: Option<Outcome>,
+    now: Num,
+}
+
+/// One push, and the values on disk when it is closed.
+#[derive(Clone, Debug)]
+struct Scene {
+    records: Vec<Record>,
+    transactions: Vec<Transaction>,
+    now: BTreeMap<RefName, Target>,
+}
+
+fn any_fate() -> impl Strategy<Value = Fate> {
+    let outcome = prop_oneof![
+        2 => Just(None),
+        2 => Just(Some(Outcome::Committed)),
+        1 => Just(Some(Outcome::Aborted)),
+    ];
+    let values = (0..4_u8, 0..4_u8).prop_filter("asks for something", |(old, new)| old != new);
+    (values, prop::bool::weighted(0.2), any::<bool>(), outcome, 0..4_u8).prop_map(
+        |((old, new), update_refuses, accepted, transaction, now)| Fate {
+            old,
+            new,
+            update_refuses,
+            accepted,
+            transaction,
+            now,
+        },
+    )
+}
+
+prop_compose! {
+    /// Records of one process in any order. The hooks may contradict each other.
+    fn any_scene(pid: u32)(
+        fates in vec(any_fate(), 1..=NAMES.len()),
+        pre_receive in prop_oneof![6 => Just(Some(None)), 1 => Just(Some(Some(3))), 1 => Just(None)],
+        post_receive in any::<bool>(),
+    )(
+        records in Just(recorded(pid, &fates, pre_receive, post_receive)).prop_shuffle(),
+        transactions in Just(ended(&fates)),
+        now in Just(on_disk(&fates)),
+    ) -> Scene {
+        Scene { records, transactions, now }
+    }
+}
+
+fn asked(fates: &[Fate]) -> impl Iterator<Item = (&Fate, Update)> {
+    NAMES.iter().zip(fates).map(|(of, fate)| (fate, update(&name(of), fate.old, fate.new)))
+}
+
+fn recorded(pid: u32, fates: &[Fate], pre: Option<Option<i32>>, post: bool) -> Vec<Record> {
+    let refused = |status: i32| Refused { status, by: "policy".to_owned() };
+    let mut what = Vec::new();
+    if let Some(status) = pre {
+        let updates = asked(fates).map(|(_, update)| update).collect();
+        what.push(Said::Attempted { updates, refused: status.map(refused) });
+    }
+    let by_update = asked(fates).filter(|(fate, _)| fate.update_refuses);
+    what.extend(by_update.map(|(_, update)| Said::UpdateRefused { update, refused: refused(1) }));
+    let accepted: Vec<Update> =
+        asked(fates).filter(|(fate, _)| fate.accepted).map(|(_, update)| update).collect();
+    if post && !accepted.is_empty() {
+        what.push(Said::Accepted { updates: accepted });
+    }
+    (u64::from(pid) * 100..).zip(what).map(|(id, what)| said(pid, id, what)).collect()
+}
+
+fn ended(fates: &[Fate]) -> Vec<Transaction> {
+    let one = |(at, (fate, update)): (u64, (&Fate, Update))| {
+        fate.transaction.map(|outcome| transaction(at, outcome, vec![update]))
+    };
+    (1000..).zip(asked(fates)).filter_map(one).collect()
+}
+
+fn on_disk(fates: &[Fate]) -> BTreeMap<RefName, Target> {
+    let value = |(of, fate): (&&str, &Fate)| direct(fate.now).map(|target| (name(of), target));
+    NAMES.iter().zip(fates).filter_map(value).collect()
+}
+
+fn closed(ledger: &mut Ledger, now: &BTreeMap<RefName, Target>) -> Vec<Closed> {
+    ledger.close(&|_| true, &|of| now.get(of).cloned())
+}
+
+fn close_one(pid: u32, records: Vec<Record>, scene: &Scene) -> Vec<Closed> {
+    let mut ledger = Ledger::default();
+    for record in records {
+        ledger.record(record);
+    }
+    for transaction in &scene.transactions {
+        ledger.explain(process(pid), &mut transaction.clone());
+    }
+    closed(&mut ledger, &scene.now)
+}
+
+fn attempts(records: &[Record]) -> Vec<Update> {
+    let updates = |record: &Record| match &record.said {
+        Said::Attempted { updates, .. } => updates.clone(),
+        Said::UpdateRefused { .. } | Said::Accepted { .. } => Vec::new(),
+    };
+    records.iter().flat_map(updates).collect()
+}
+
+fn said_accepted(records: &[Record]) -> Option<Vec<Update>> {
+    records.iter().find_map(|record| match &record.said {
+        Said::Accepted { updates } => Some(updates.clone()),
+        Said::UpdateRefused { .. } | Said::Attempted { .. } => None,
+    })
+}
+
+fn described(closed: &Closed) -> Vec<Event> {
+    describe(closed, &PushRules { is_protected: &|of| of.as_bytes().starts_with(b"refs/heads/a") })
+}
+
+proptest! {
+    #[test]
+    fn what_is_attempted_is_accepted_or_rejected_and_never_both(scene in any_scene(1)) {
+        let all = close_one(1, scene.records.clone(), &scene);
+        prop_assert!(all.len() <= 1);
+        for closed in &all {
+            let mut found: Vec<Update> = closed.accepted.clone();
+            found.extend(closed.rejected.iter().map(|rejected| rejected.update.clone()));
+            found.sort();
+            let mut expected = attempts(&scene.records);
+            if expected.is_empty() {
+                // Without pre-receive: what the others said by themselves.
+                expected = said_accepted(&scene.records).unwrap_or_default();
+                for record in &scene.records {
+                    if let Said::UpdateRefused { update, .. } = &record.said
+                        && !expected.contains(update)
+                    {
+                        expected.push(update.clone());
+                    }
+                }
+            }
+            expected.sort();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn post_receive_is_believed_before_everything_else(scene in any_scene(1)) {
+        if let Some(accepted) = said_accepted(&scene.records) {
+            let all = close_one(1, scene.records.clone(), &scene);
+            prop_assert_eq!(&all[0].accepted, &accepted);
+        }
+    }
+
+    #[test]
+    fn the_order_of_records_does_not_matter(
+        (scene, other) in any_scene(1).prop_flat_map(|scene| {
+            let other = Just(scene.records.clone()).prop_shuffle();
+            (Just(scene), other)
+        }),
+    ) {
+        prop_assert_eq!(close_one(1, scene.records.clone(), &scene), close_one(1, other, &scene));
+    }
+
+    #[test]
+    fn a_record_that_comes_again_changes_nothing(scene in any_scene(1), again in vec(any::<prop::sample::Index>(), 1..6)) {
+        prop_assume!(!scene.records.is_empty());
+        let mut twice = scene.records.clone();
+        for index in again {
+            twice.push(scene.records[index.index(scene.records.len())].clone());
+        }
+        prop_assert_eq!(close_one(1, scene.records.clone(), &scene), close_one(1, twice, &scene));
+    }
+
+    #[test]
+    fn a_closed_push_leaves_nothing_behind(scene in any_scene(1)) {
+        let mut ledger = Ledger::default();
+        for record in scene.records.clone() {
+            ledger.record(record);
+        }
+        let first = closed(&mut ledger, &scene.now);
+        prop_assert_eq!(first.is_empty(), scene.records.is_empty());
+        prop_assert_eq!(ledger.open().count(), 0);
+        prop_assert!(NAMES.iter().all(|of| !ledger.attempted(&name(of))));
+        prop_assert_eq!(closed(&mut ledger, &scene.now), vec![]);
+    }
+
+    #[test]
+    fn events_of_a_push_tell_all_of_it_and_move_no_ref(scene in any_scene(1)) {
+        for closed in close_one(1, scene.records.clone(), &scene) {
+            let events = described(&closed);
+            let mut state = Snapshot::default();
+            for event in &events {
+                state.apply(event).expect("an event without a change moves nothing");
+                prop_assert_eq!((event.change, event.origin), (None, Origin::Hook));
+            }
+            prop_assert_eq!(state, Snapshot::default());
+            let refusals: Vec<&Event> = events.iter().filter(|event| event.name.is_some()).collect();
+            prop_assert_eq!(refusals.len(), closed.rejected.len());
+            for (event, rejected) in refusals.into_iter().zip(&closed.rejected) {
+                let extra = event.extra.as_deref().expect("a refusal has a stage");
+                prop_assert_eq!(event.name.as_ref(), Some(&rejected.update.name));
+                prop_assert_eq!(extra.stage.and_then(Stage::from_code), Some(rejected.stage));
+                let protected = event.kind == EventType::ProtectedBranchRejected;
+                prop_assert_eq!(protected, rejected.update.name == name("refs/heads/a"));
+            }
+            let last = events.last().filter(|event| event.kind == EventType::PushReceived);
+            prop_assert_eq!(last.is_some(), !closed.accepted.is_empty());
+            if let Some(summary) = last.and_then(|event| event.extra.as_deref()).and_then(|extra| extra.summary) {
+                let done = summary.created + summary.updated + summary.deleted;
+                prop_assert_eq!(usize::try_from(done).expect("few"), closed.accepted.len());
+                prop_assert_eq!(usize::try_from(summary.rejected).expect("few"), closed.rejected.len());
+            }
+            for (index, event) in (0..).zip(&events) {
+                prop_assert_eq!((event.index, usize::try_from(event.size).expect("few")), (index, events.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_transaction_told_is_not_explained_again(scene in any_scene(1)) {
+        for closed in close_one(1, scene.records.clone(), &scene) {
+            let committed = scene.transactions.iter().filter(|of| of.outcome == Outcome::Committed);
+            let told: Vec<&Update> = committed.flat_map(|of| &of.updates).collect();
+            let expected: Vec<Update> =
+                closed.accepted.iter().filter(|update| !told.contains(update)).cloned().collect();
+            let found = closed.transaction.map(|of| of.updates).unwrap_or_default();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn an_open_ref_is_attempted_until_it_is_refused(scene in any_scene(1)) {
+        let mut ledger = Ledger::default();
+        for record in scene.records.clone() {
+            ledger.record(record);
+        }
+        let refused = |of: &Update| scene.records.iter().any(|record| {
+            matches!(&record.said, Said::UpdateRefused { update, .. } if update == of)
+        });
+        let open = ledger.open().count() == 1;
+        for update in attempts(&scene.records) {
+            prop_assert_eq!(ledger.attempted(&update.name), open && !refused(&update));
+        }
+    }
+
+    /// Processes, ids and values as they come: nothing may be taken for granted, and nothing panics.
+    #[test]
+    fn any_records_at_all_are_taken(
+        scenes in vec((any_scene(1), any_scene(1), any_scene(2)), 1..4),
+        gone in any::<bool>(),
+    ) {
+        let mut ledger = Ledger::default();
+        for (first, second, third) in scenes {
+            let all = [&first, &second, &third].map(|scene| scene.records.clone()).concat();
+            for mut record in all {
+                record.id %= 5;
+                ledger.record(record);
+            }
+            for transaction in second.transactions {
+                ledger.explain(process(1), &mut transaction.clone());
+            }
+            for closed in ledger.close(&|_| gone, &|of| first.now.get(of).cloned()) {
+                described(&closed);
+            }
+        }
+        prop_assert_eq!(ledger.forgotten(), 0);
+    }
+}
+
+#[test]
+fn a_ref_named_twice_by_one_push_is_counted_twice() {
+    let of = name("refs/heads/a");
+    let (first, second) = (update(&of, 1, 2), update(&of, 2, 3));
+    let mut ledger = Ledger::default();
+    ledger.record(said(1, 1, attempted(vec![first.clone(), second.clone(), first.clone()])));
+    ledger.record(said(1, 2, Said::Accepted { updates: vec![first.clone()] }));
+    let all = ledger.close(&|_| false, &|_| direct(2));
+    assert_eq!(all[0].accepted, std::slice::from_ref(&first));
+    let rejected: Vec<&Update> = all[0].rejected.iter().map(|rejected| &rejected.update).collect();
+    assert_eq!(rejected, [&second, &first]);
+}
+
+#[test]
+fn stages_are_those_of_the_contract() {
+    let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto/refwatch/v1/event.proto");
+    let text = std::fs::read_to_string(proto).expect("the contract is there");
+    let stages: Vec<(String, u8)> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("REJECTION_STAGE_")?.strip_suffix(';')?.split_once(" = "))
+        .map(|(stage, code)| (stage.to_owned(), code.parse().expect("a number")))
+        .filter(|(_, code)| *code != 0)
+        .collect();
+    let ours: Vec<(String, u8)> =
+        Stage::ALL.iter().map(|stage| (stage.as_str().to_owned(), stage.code())).collect();
+    assert_eq!(ours, stages);
+}
