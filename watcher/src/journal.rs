@@ -10,6 +10,8 @@ mod files;
 mod parse;
 mod position;
 mod reading;
+mod rotate;
+mod saved;
 mod walk;
 
 use std::io;
@@ -25,6 +27,8 @@ use files::Files;
 pub use files::{FILES_MAX, WRITER_WAIT_MS_MAX};
 pub use position::{MalformedPosition, POSITION_BYTES_MAX, Position};
 use reading::Reading;
+pub use rotate::ROTATE_BYTES_MIN;
+pub use saved::{SAVED_BYTES_MAX, Saved};
 
 /// Bytes that one reading takes. Where the first record is longer, it is read all the same, and nothing else.
 pub const READ_BYTES_MAX: usize = 8 << 20;

@@ -376,6 +376,7 @@ fn wake_of(relative: &[u8], happened: Happened, directory: bool) -> Option<Wake<
         b"packed-refs" => Some(Wake::Packed),
         b"config" => Some(Wake::Config),
         b"worktrees" => Some(Wake::Directory(relative)),
+        b"refwatch" | b"refwatch/journal" => Some(Wake::Journal),
         b"reftable/tables.list" if happened == Happened::Came => Some(Wake::Whole(Whole::Notified)),
         _ => None,
     }

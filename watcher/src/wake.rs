@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub const PENDING_NAMES_MAX: usize = 1 << 17;
 /// Lock files that are followed in one repository; those beyond it are not waited for.
 pub const LOCKS_MAX: usize = 1 << 18;
+/// How long refs that changed together, and one of which changes again and again, are held back for each other.
+const RAISE_MAX: Duration = Duration::from_millis(50);
 /// Repositories that an empty board keeps room for.
 const ROOM_KEPT_MAX: usize = 256;
 
@@ -64,6 +66,8 @@ pub struct Pending {
     pub config: bool,
     /// The git directory, `HEAD`, `refs` or `objects` appeared or went away.
     pub structure: bool,
+    /// Hooks recorded something, or what was to be recorded by now has not been.
+    pub journal: bool,
     /// Everything is to be read.
     pub whole: Option<Whole>,
     /// The settling time ran out before the locks were gone.
@@ -87,7 +91,7 @@ impl Pending {
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
             && self.directories.is_empty()
-            && !(self.packed || self.config || self.structure)
+            && !(self.packed || self.config || self.structure || self.journal)
             && self.whole.is_none()
     }
 }
@@ -111,6 +115,8 @@ pub enum Wake<'a> {
     Config,
     /// The git directory or what makes it one appeared or went away.
     Structure,
+    /// Hooks recorded something: their transactions are over, so that no lock is waited for.
+    Journal,
     /// Everything is to be read.
     Whole(Whole),
 }
@@ -143,9 +149,16 @@ struct Slot {
     names: BTreeMap<Box<[u8]>, PendingName>,
     /// No pending name waits for fewer locks than this.
     barrier_min: u64,
+    /// Every pending name waits for the locks numbered up to this, besides its own: one of them was put in place again
+    /// by a later transaction, and its siblings are told with it or not at all.
+    barrier_raised: u64,
     /// What is pending besides names; they wait for the locks numbered up to `rest_barrier`.
     rest: Pending,
     rest_barrier: u64,
+    /// Hooks recorded something.
+    journal: bool,
+    /// When the journal is to be looked at though nothing is recorded.
+    alarm: Option<Instant>,
     locks: Locks,
     state: State,
     /// When the oldest of what is pending was posted.
@@ -246,9 +259,10 @@ impl Board {
             Wake::Packed => slot.rest.packed = true,
             Wake::Config => slot.rest.config = true,
             Wake::Structure => slot.rest.structure = true,
+            Wake::Journal => slot.journal = true,
             Wake::Whole(why) => slot.add_whole(why),
         }
-        if !matches!(wake, Wake::Unlocked(_) | Wake::Placed(_) | Wake::Touched(_)) {
+        if !matches!(wake, Wake::Unlocked(_) | Wake::Placed(_) | Wake::Touched(_) | Wake::Journal) {
             slot.rest_barrier = slot.locks.next;
         }
         if !matches!(wake, Wake::Unlocked(_)) {
@@ -286,6 +300,16 @@ impl Board {
     /// Like [`Board::put_back`], for the whole repository.
     pub fn put_back_whole(&self, key: RepositoryKey, why: Whole, delay: Duration) {
         self.continue_later(key, delay, |slot| slot.add_whole(why));
+    }
+
+    /// Asks for a look at the journal at some time, by whoever holds the repository; anything else that is posted does
+    /// not wait for it. To [`Board::quiesce`] this is part of the same look. The earliest time asked for counts.
+    pub fn post_alarm(&self, key: RepositoryKey, at: Instant) {
+        let mut inner = self.lock();
+        let slot = inner.slots.entry(key).or_default();
+        slot.alarm = Some(slot.alarm.map_or(at, |alarm| alarm.min(at)));
+        slot.pending_ticket = slot.running_ticket.into_iter().chain(slot.pending_ticket).min();
+        self.schedule(&mut inner, key);
     }
 
     fn continue_later(&self, key: RepositoryKey, delay: Duration, add: impl FnOnce(&mut Slot)) {
@@ -458,7 +482,9 @@ impl Board {
             }
             return;
         }
-        slot.since.get_or_insert(now);
+        if slot.waits_for_locks() || slot.journal {
+            slot.since.get_or_insert(now);
+        }
         if matches!(slot.state, State::Queued | State::Running) {
             return;
         }
@@ -525,7 +551,12 @@ impl Inner {
 
 impl Slot {
     fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.rest.is_empty()
+        !self.waits_for_locks() && !self.journal && self.alarm.is_none()
+    }
+
+    /// True while something is pending that waits for locks, if there are any.
+    fn waits_for_locks(&self) -> bool {
+        !self.names.is_empty() || !self.rest.is_empty()
     }
 
     fn add_name(&mut self, path: &[u8], named: Named) {
@@ -533,10 +564,15 @@ impl Slot {
         if let Some(name) = self.names.get_mut(path) {
             name.named.count += named.count;
             name.named.locked = named.locked;
-            name.barrier = barrier;
+            // Where writers never pause, there always is a later transaction: its first ref is told before its last.
+            if self.since.is_none_or(|since| since.elapsed() < RAISE_MAX) {
+                self.barrier_raised = barrier;
+                self.barrier_min = barrier;
+            }
         } else if self.names.len() < PENDING_NAMES_MAX {
             if self.names.is_empty() {
                 self.barrier_min = barrier;
+                self.barrier_raised = 0;
             }
             self.names.insert(path.into(), PendingName { named, barrier });
         } else {
@@ -558,15 +594,20 @@ impl Slot {
     /// The latest moment until which this is held back.
     fn ready_at(&self, settle: Duration) -> Instant {
         let since = self.since.unwrap_or_else(Instant::now);
-        let settled = if self.has_settled() { since } else { since + settle };
-        self.not_before.map_or(settled, |not_before| settled.max(not_before))
+        let settled = match () {
+            () if self.journal || self.has_settled() => Some(since),
+            () if self.waits_for_locks() => Some(since + settle),
+            () => None,
+        };
+        let ready = settled.into_iter().chain(self.alarm).min().unwrap_or(since);
+        self.not_before.map_or(ready, |not_before| ready.max(not_before))
     }
 
     fn is_ready(&mut self, now: Instant, settle: Duration) -> bool {
         if self.ready_at(settle) > now {
             return false;
         }
-        if !self.has_settled() {
+        if self.waits_for_locks() && !self.has_settled() && self.since.is_none_or(|since| since + settle <= now) {
             // The locks cost one settling time, not one for every change to come.
             self.unsettled = true;
             self.locks.give_up();
@@ -580,23 +621,31 @@ impl Slot {
         self.running_ticket = self.pending_ticket.take();
         self.not_before = None;
         let since = self.since.take();
+        let is_due = self.alarm.is_some_and(|alarm| alarm <= Instant::now());
         let oldest = self.locks.oldest().unwrap_or(u64::MAX);
         let mut taken = Pending::default();
         if self.rest_barrier <= oldest {
             taken = std::mem::take(&mut self.rest);
         }
+        taken.journal = std::mem::take(&mut self.journal) || is_due;
+        if is_due {
+            self.alarm = None;
+        }
         let names = std::mem::take(&mut self.names);
         self.barrier_min = u64::MAX;
         for (path, name) in names {
-            if name.barrier <= oldest {
+            if name.barrier.max(self.barrier_raised) <= oldest {
                 taken.names.insert(path, name.named);
             } else {
-                self.barrier_min = self.barrier_min.min(name.barrier);
+                self.barrier_min = self.barrier_min.min(name.barrier.max(self.barrier_raised));
                 self.names.insert(path, name);
             }
         }
         if !self.is_empty() {
             self.pending_ticket = self.running_ticket;
+        }
+        if self.waits_for_locks() {
+            self.since = since;
         }
         taken.since = since;
         taken.unsettled = std::mem::take(&mut self.unsettled);

@@ -105,7 +105,7 @@ impl Files {
 }
 
 /// The identity of a file that is still there.
-fn identity(directory: &OwnedFd, name: &[u8]) -> Option<FsIdentity> {
+pub(super) fn identity(directory: &OwnedFd, name: &[u8]) -> Option<FsIdentity> {
     dir::identity(directory, dir::path(name), AtFlags::SYMLINK_NOFOLLOW).ok()
 }
 
@@ -128,7 +128,8 @@ fn rotated(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     Ok(names.map(|(_, name)| name).collect())
 }
 
-fn listed(directory: &OwnedFd) -> Result<Vec<(u64, Vec<u8>)>, Errno> {
+/// Rotated journals by number.
+pub(super) fn listed(directory: &OwnedFd) -> Result<Vec<(u64, Vec<u8>)>, Errno> {
     let mut names = Vec::new();
     let mut entries = Entries::of(dir::open_below(directory, ".", Links::Refuse)?)?;
     for _ in 0..FILES_MAX {

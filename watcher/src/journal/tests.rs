@@ -490,3 +490,33 @@ fn a_file_that_was_rotated_as_it_was_found_is_read_in_its_turn_alone() {
     fs::hard_link(place.home.path().join("journal.1"), place.home.path().join("journal")).expect("linked");
     assert_eq!(place.drain(Position::oldest()).0, [0, 1, 2, 3]);
 }
+
+#[test]
+fn a_journal_that_was_read_is_rotated_and_removed_and_no_record_goes_with_it() {
+    const EACH: u64 = 25_000;
+    let place = Place::new();
+    let journal = Journal { directory: place.home.path().to_owned(), format: ObjectFormat::Sha1 };
+    let files = || fs::read_dir(place.home.path()).expect("readable").count();
+    let mut position = Position::oldest();
+    let mut first = 1;
+    for round in 0..3 {
+        place.append("journal", &records(first..first + EACH));
+        assert!(journal.has_news(&position));
+        // A reader that is behind: nothing of it may go.
+        assert!(!journal.rotate(&position).expect("a writable directory"));
+        assert_eq!(journal.remove_before(&position).expect("a writable directory"), 0);
+        let (ids, _, last) = place.drain(position);
+        assert_eq!(ids, (first..first + EACH).collect::<Vec<_>>());
+        position = last.next;
+        assert!(!journal.has_news(&position));
+        assert!(position.offset >= ROTATE_BYTES_MIN);
+        // What was rotated in the last round is done with only now that the position is behind it.
+        assert_eq!(journal.remove_before(&position).expect("a writable directory"), u64::from(round > 0));
+        assert!(journal.rotate(&position).expect("a writable directory"));
+        assert!(!journal.rotate(&position).expect("a writable directory"), "hooks have not begun a new one");
+        assert_eq!(files(), 1);
+        first += EACH;
+    }
+    assert_eq!(journal.remove_before(&position).expect("a writable directory"), 0);
+    assert_eq!(journal.remove_before(&Position::oldest()).expect("a writable directory"), 0);
+}
