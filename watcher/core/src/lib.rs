@@ -17,6 +17,7 @@ pub mod journal;
 pub mod name;
 pub mod oid;
 pub mod reconcile;
+pub mod refuse;
 pub mod repository;
 pub mod snapshot;
 
