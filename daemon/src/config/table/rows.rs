@@ -188,6 +188,15 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
             set: |d, v| d.settings.classify.release_patterns = v,
         },
     ),
+    row(
+        "classify.protected_refs",
+        "Globs of full ref names, such as refs/heads/release/**, whose refused updates are called \
+         PROTECTED_BRANCH_REJECTED. * does not match a /. Protects nothing by itself.",
+        Kind::Globs {
+            get: |d| &d.settings.classify.protected_refs,
+            set: |d, v| d.settings.classify.protected_refs = v,
+        },
+    ),
     number(
         "classify.bulk_refs_min",
         (2, 1_000_000),
