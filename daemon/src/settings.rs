@@ -100,7 +100,7 @@ pub(crate) struct GrpcSettings {
     pub(crate) socket: Option<PathBuf>,
     /// `grpc.tls_certificate` and `grpc.tls_key`: PEM files.
     pub(crate) tls: Option<TlsSettings>,
-    /// `grpc.token_file`: one bearer token a line.
+    /// `grpc.token_file`: one bearer token a line, and what it is for.
     pub(crate) token_file: Option<PathBuf>,
     /// `grpc.allow_plaintext`: serve without TLS on an address that is not loopback.
     pub(crate) allow_plaintext: bool,
