@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{LogFormat, LogSettings};
 use crate::directory::Directory;
-use crate::engine::{Engine, EngineBarrier, Parts};
+use crate::engine::{Engine, EngineBarrier, EngineIntake, Parts};
 use crate::grpc::GrpcServer;
 use crate::log::{Log, STORE_READS_MAX};
 use crate::problems::Problems;
-use crate::service::GitEvents;
+use crate::service::{GitEvents, Ingest};
 use crate::settings::{Settings, StoreSettings};
 use crate::subscriptions::Subscriptions;
 
@@ -125,12 +125,16 @@ async fn serve(settings: Arc<Settings>, metrics: Metrics, opened: Opened) -> any
         problems: Arc::new(Problems::default()),
         releases: crate::releases::compile(&settings.classify.release_patterns)
             .context("classify.release_patterns")?,
+        protected: crate::protected::compile(&settings.classify.protected_refs)
+            .context("classify.protected_refs")?,
         baseline,
     })?;
     let subscriptions =
         Arc::new(Subscriptions::new(Arc::clone(&log), metrics.clone(), &settings, drain.clone()));
     let barrier = Arc::new(EngineBarrier(Arc::clone(&engine)));
-    let service =
+    let intake = Arc::new(EngineIntake(Arc::clone(&engine)));
+    let ingest = Ingest::new(Arc::clone(&log), intake, metrics.clone(), drain.clone());
+    let events =
         GitEvents::new(log, Arc::clone(&subscriptions), barrier, metrics.clone(), Arc::clone(&settings));
     let status = Arc::new(page::StatusPage::new(Arc::clone(&engine), Arc::clone(&subscriptions)));
     let liveness = Liveness::default();
@@ -152,7 +156,7 @@ async fn serve(settings: Arc<Settings>, metrics: Metrics, opened: Opened) -> any
         }
     };
     let ended = {
-        let grpc = server.serve(service, readiness.clone(), metrics, drain.clone());
+        let grpc = server.serve(events, ingest, readiness.clone(), metrics, drain.clone());
         let chores = chores::run(&engine, checks, &readiness, &liveness, drain.clone());
         let stop = stop_on_signal(&readiness, &drain);
         let ((), (), (), ended) = tokio::join!(sidecar, chores, stop, async {

@@ -6,6 +6,7 @@
 
 mod discovery;
 mod facts;
+mod report;
 mod repository;
 mod submit;
 mod sweep;
@@ -30,6 +31,7 @@ use crate::problems::Problems;
 use crate::settings::Settings;
 
 pub(crate) use facts::{Job, ObjectsCache};
+pub(crate) use report::EngineIntake;
 pub(crate) use repository::{Overlaid, Repository, State, Trouble, Unwritten};
 
 /// How long a deletion that no lock announced is doubted: it may be the beginning of the repository's own end.
@@ -88,6 +90,8 @@ pub(crate) struct Parts {
     pub(crate) problems: Arc<Problems>,
     /// Tag names that are releases.
     pub(crate) releases: GlobSet,
+    /// Full ref names that are protected.
+    pub(crate) protected: GlobSet,
     /// True when what is found until the first scan is over is the baseline.
     pub(crate) baseline: bool,
 }
@@ -101,6 +105,7 @@ pub(crate) struct Engine {
     pub(crate) metrics: Metrics,
     pub(crate) problems: Arc<Problems>,
     pub(crate) releases: GlobSet,
+    pub(crate) protected: GlobSet,
     pub(crate) board: Arc<Board>,
     /// `None` in polling mode.
     pub(crate) notifier: Option<Notifier>,
@@ -152,6 +157,7 @@ impl Engine {
             metrics: parts.metrics,
             problems: parts.problems,
             releases: parts.releases,
+            protected: parts.protected,
             board,
             notifier,
             followed: RwLock::default(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use refwatch_ops::Readiness;
 use refwatch_ops::metrics::Metrics;
 use refwatch_proto::server::git_event_service_server::{GitEventServiceServer, SERVICE_NAME};
+use refwatch_proto::server::ingest_service_server::{self, IngestServiceServer};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::{TcpIncoming, UdsConnectInfo};
 
-use crate::service::GitEvents;
+use crate::service::{GitEvents, Ingest};
 use crate::settings::GrpcSettings;
 use crate::subscriptions::{Caller, Subscriptions};
 
@@ -44,6 +45,8 @@ const CALLS_MAX: usize = 128;
 const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// Largest request: the longest filter takes some 400 KB.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Largest request to report, in bytes: the contract says so.
+const REPORT_BYTES_MAX: usize = refwatch_proto::limits::REPORT_BYTES_MAX;
 /// Largest response: what clients take by default. Batches and pages end long before.
 const RESPONSE_BYTES_MAX: usize = 4 << 20;
 /// Silence after which the kernel asks.
@@ -101,21 +104,22 @@ impl GrpcServer {
     /// Serves until `drain` is cancelled; then takes no further connection, lets every stream say goodbye, and
     /// returns when all connections are closed, or when the time for that is over.
     ///
-    /// `drain` must be the token that the service's subscriptions were made with.
+    /// `drain` must be the token that the services were made with.
     ///
     /// # Errors
     /// [`ServeError`] when it cannot begin, or stops by itself.
     pub(crate) async fn serve(
         self,
-        service: GitEvents,
+        events: GitEvents,
+        ingest: Ingest,
         readiness: Readiness,
         metrics: Metrics,
         drain: CancellationToken,
     ) -> Result<(), ServeError> {
-        let subscriptions = Arc::clone(service.subscriptions());
+        let subscriptions = Arc::clone(events.subscriptions());
         let (health, health_service) = Health::new(readiness).await;
         let gate = Gate::new(self.tokens.as_ref().map(TokenFile::tokens), metrics.clone());
-        let routes = routes(service)?.add_service(health_service);
+        let routes = routes(events, ingest)?.add_service(health_service);
         let mut serving = Serving::new();
         let (tcp, unix) = self.listeners.listen()?;
         let server = tuned(self.server, self.streams_max).layer(gate.clone()).add_routes(routes.clone());
@@ -190,14 +194,17 @@ async fn chores(
 }
 
 /// The services, but for health.
-fn routes(service: GitEvents) -> Result<Routes, ServeError> {
-    let events = GitEventServiceServer::new(service)
+fn routes(events: GitEvents, ingest: Ingest) -> Result<Routes, ServeError> {
+    let events = GitEventServiceServer::new(events)
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
+    let ingest = IngestServiceServer::new(ingest)
+        .max_decoding_message_size(REPORT_BYTES_MAX)
+        .max_encoding_message_size(RESPONSE_BYTES_MAX);
     let reflection = || {
-        // Only what is served: the contract also describes the IngestService of a later release.
         [
             SERVICE_NAME,
+            ingest_service_server::SERVICE_NAME,
             health::SERVICE_NAME,
             "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection",
@@ -210,7 +217,8 @@ fn routes(service: GitEvents) -> Result<Routes, ServeError> {
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
     };
-    Ok(Routes::new(events).add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
+    let routes = Routes::new(events).add_service(ingest);
+    Ok(routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
 }
 
 fn tuned(server: Server, streams_max: u32) -> Server {

@@ -1,6 +1,7 @@
-//! GitEventService: requests checked, answered and counted.
+//! GitEventService and IngestService: requests checked, answered and counted.
 
 mod info;
+mod ingest;
 mod list_events;
 mod list_refs;
 mod list_repositories;
@@ -20,6 +21,7 @@ use crate::log::Log;
 use crate::settings::Settings;
 use crate::status::Failure;
 use crate::subscriptions::{Outgoing, Subscriptions};
+pub(crate) use ingest::Ingest;
 
 /// Waits for the barrier at a time, each of which holds a thread; who comes later waits in order.
 const SYNCS_MAX: usize = 32;
@@ -64,14 +66,23 @@ impl GitEvents {
     }
 
     fn answer<T>(&self, method: &'static str, result: Result<T, Failure>) -> Result<Response<T>, Status> {
-        let code = result.as_ref().err().map_or(0, Failure::number);
-        self.0.metrics.grpc_requests.inc(method, GrpcCode::from(code));
-        match result {
-            Ok(message) => Ok(Response::new(message)),
-            Err(failure) => {
-                tracing::debug!(method, reason = %failure, "a call failed");
-                Err(failure.into())
-            }
+        answer(&self.0.metrics, method, result)
+    }
+}
+
+/// Counts a call, and turns its result into what is sent.
+fn answer<T>(
+    metrics: &Metrics,
+    method: &'static str,
+    result: Result<T, Failure>,
+) -> Result<Response<T>, Status> {
+    let code = result.as_ref().err().map_or(0, Failure::number);
+    metrics.grpc_requests.inc(method, GrpcCode::from(code));
+    match result {
+        Ok(message) => Ok(Response::new(message)),
+        Err(failure) => {
+            tracing::debug!(method, reason = %failure, "a call failed");
+            Err(failure.into())
         }
     }
 }

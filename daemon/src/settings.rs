@@ -85,6 +85,8 @@ pub(crate) struct AncestrySettings {
 pub(crate) struct ClassifySettings {
     /// `classify.release_patterns`: globs of tag names; empty for semantic versions with an optional `v`.
     pub(crate) release_patterns: Vec<String>,
+    /// `classify.protected_refs`: globs of full ref names; a refused update of one is `PROTECTED_BRANCH_REJECTED`.
+    pub(crate) protected_refs: Vec<String>,
     /// `classify.bulk_refs_min`: refs of one transaction from which on a `MIRROR_SYNCED` closes it.
     pub(crate) bulk_refs_min: u32,
 }
@@ -98,7 +100,7 @@ pub(crate) struct GrpcSettings {
     pub(crate) socket: Option<PathBuf>,
     /// `grpc.tls_certificate` and `grpc.tls_key`: PEM files.
     pub(crate) tls: Option<TlsSettings>,
-    /// `grpc.token_file`: one bearer token a line.
+    /// `grpc.token_file`: one bearer token a line, and what it is for.
     pub(crate) token_file: Option<PathBuf>,
     /// `grpc.allow_plaintext`: serve without TLS on an address that is not loopback.
     pub(crate) allow_plaintext: bool,
@@ -150,7 +152,11 @@ impl Default for Settings {
                 workers: 4,
             },
             ancestry: AncestrySettings { commits_max: 1_000_000, time_max: Duration::from_secs(2) },
-            classify: ClassifySettings { release_patterns: Vec::new(), bulk_refs_min: 100 },
+            classify: ClassifySettings {
+                release_patterns: Vec::new(),
+                protected_refs: Vec::new(),
+                bulk_refs_min: 100,
+            },
             grpc: GrpcSettings {
                 address: SocketAddr::from(([127, 0, 0, 1], 50052)),
                 socket: None,

@@ -42,7 +42,7 @@ pub(crate) enum Failure {
     OutOfBounds { field: String, value: String, min: u64, max: u64 },
     #[error("{field} {detail}")]
     Invalid { field: String, value: String, detail: String },
-    #[error("{field}: no repository has the id {value}")]
+    #[error("{field}: no repository is known as {value}")]
     RepositoryNotFound { field: String, value: String },
     #[error("all {limit} streams are taken; try again later, or raise grpc.subscribers_max")]
     TooManySubscribers { limit: usize },
@@ -52,11 +52,22 @@ pub(crate) enum Failure {
     SyncTimeout { timeout_ms: u64, pending: u64 },
     #[error("no credentials, or none that are known here: send `authorization: Bearer <token>`")]
     Credentials,
+    #[error(
+        "this caller may not report: report over the Unix socket (grpc.socket), or with a token of grpc.token_file \
+         whose line ends in scope=ingest"
+    )]
+    IngestNotAllowed,
+    #[error("this token may report, but not watch: its line in grpc.token_file needs scope=watch,ingest")]
+    WatchNotAllowed,
+    #[error("more than {limit} reports a second; try again in {} ms", retry_after.as_millis())]
+    TooManyReports { limit: u32, retry_after: Duration },
     #[error("the first scan of a fresh log is not over; try again in a moment")]
     Starting,
+    #[error("{field}: the repository {value} was found and is not read yet; try again in a moment")]
+    NotRead { field: String, value: String },
     #[error("the server stops; start again elsewhere or in a moment")]
     Draining { cursor: String },
-    #[error("the log cannot be read now: {detail}")]
+    #[error("the log cannot be written or read now: {detail}")]
     StoreUnavailable { detail: String },
     #[error("the log is damaged: {detail}; it needs the operator")]
     LogCorrupt { sequence: Option<u64>, detail: String },
@@ -113,7 +124,10 @@ impl Failure {
             Failure::SlowConsumer { .. } => (Code::ResourceExhausted, ErrorReason::SlowConsumer),
             Failure::SyncTimeout { .. } => (Code::DeadlineExceeded, ErrorReason::SyncTimeout),
             Failure::Credentials => (Code::Unauthenticated, ErrorReason::CredentialsInvalid),
-            Failure::Starting => (Code::Unavailable, ErrorReason::ServerStarting),
+            Failure::IngestNotAllowed => (Code::PermissionDenied, ErrorReason::IngestNotAllowed),
+            Failure::WatchNotAllowed => (Code::PermissionDenied, ErrorReason::WatchNotAllowed),
+            Failure::TooManyReports { .. } => (Code::ResourceExhausted, ErrorReason::TooManyReports),
+            Failure::Starting | Failure::NotRead { .. } => (Code::Unavailable, ErrorReason::ServerStarting),
             Failure::Draining { .. } => (Code::Unavailable, ErrorReason::ServerDraining),
             Failure::StoreUnavailable { .. } => (Code::Unavailable, ErrorReason::StoreUnavailable),
             Failure::LogCorrupt { .. } => (Code::DataLoss, ErrorReason::LogCorrupt),
@@ -155,6 +169,7 @@ impl Failure {
                 ("max", max.to_string()),
             ],
             Failure::TooManySubscribers { limit } => vec![("limit", limit.to_string())],
+            Failure::TooManyReports { limit, .. } => vec![("limit", limit.to_string())],
             Failure::SlowConsumer { cursor, stalled_ms, limit_ms } => vec![
                 ("cursor", cursor.clone()),
                 ("stalled_ms", stalled_ms.to_string()),
@@ -167,9 +182,13 @@ impl Failure {
             Failure::LogCorrupt { sequence, .. } => {
                 sequence.map(|sequence| ("sequence", sequence.to_string())).into_iter().collect()
             }
-            Failure::Credentials | Failure::Starting | Failure::StoreUnavailable { .. } | Failure::Bug(_) => {
-                Vec::new()
-            }
+            Failure::Credentials
+            | Failure::IngestNotAllowed
+            | Failure::WatchNotAllowed
+            | Failure::Starting
+            | Failure::NotRead { .. }
+            | Failure::StoreUnavailable { .. }
+            | Failure::Bug(_) => Vec::new(),
         }
     }
 
@@ -189,7 +208,11 @@ impl Failure {
             | Failure::SlowConsumer { .. }
             | Failure::SyncTimeout { .. }
             | Failure::Credentials
+            | Failure::IngestNotAllowed
+            | Failure::WatchNotAllowed
+            | Failure::TooManyReports { .. }
             | Failure::Starting
+            | Failure::NotRead { .. }
             | Failure::Draining { .. }
             | Failure::StoreUnavailable { .. }
             | Failure::LogCorrupt { .. }
@@ -197,14 +220,32 @@ impl Failure {
         }
     }
 
-    fn is_for_now(&self) -> bool {
-        matches!(
-            self,
+    /// When it may be tried again, where waiting helps.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Failure::TooManyReports { retry_after, .. } => Some(*retry_after),
             Failure::TooManySubscribers { .. }
-                | Failure::Starting
-                | Failure::Draining { .. }
-                | Failure::StoreUnavailable { .. }
-        )
+            | Failure::Starting
+            | Failure::NotRead { .. }
+            | Failure::Draining { .. }
+            | Failure::StoreUnavailable { .. } => Some(RETRY_AFTER),
+            Failure::CursorExpired { .. }
+            | Failure::ForeignEpoch { .. }
+            | Failure::CursorAhead { .. }
+            | Failure::CursorMalformed { .. }
+            | Failure::PageToken { .. }
+            | Failure::Glob { .. }
+            | Failure::OutOfBounds { .. }
+            | Failure::Invalid { .. }
+            | Failure::RepositoryNotFound { .. }
+            | Failure::SlowConsumer { .. }
+            | Failure::SyncTimeout { .. }
+            | Failure::Credentials
+            | Failure::IngestNotAllowed
+            | Failure::WatchNotAllowed
+            | Failure::LogCorrupt { .. }
+            | Failure::Bug(_) => None,
+        }
     }
 }
 
@@ -231,8 +272,8 @@ impl From<Failure> for Status {
         if let (Code::InvalidArgument, Some(field)) = (code, failure.field()) {
             details.add_bad_request_violation(field, message);
         }
-        if failure.is_for_now() {
-            details.set_retry_info(Some(RETRY_AFTER));
+        if let Some(after) = failure.retry_after() {
+            details.set_retry_info(Some(after));
         }
         Status::with_error_details(code, message, details)
     }

@@ -176,7 +176,9 @@ fn end_of(failure: &Failure) -> SubscriptionEnd {
         Failure::SlowConsumer { .. } => SubscriptionEnd::SlowConsumer,
         Failure::CursorExpired { .. } => SubscriptionEnd::CursorExpired,
         Failure::TooManySubscribers { .. } => SubscriptionEnd::TooMany,
-        Failure::Credentials => SubscriptionEnd::Unauthenticated,
+        Failure::Credentials | Failure::IngestNotAllowed | Failure::WatchNotAllowed => {
+            SubscriptionEnd::Unauthenticated
+        }
         Failure::StoreUnavailable { .. } | Failure::LogCorrupt { .. } | Failure::Bug(_) => {
             SubscriptionEnd::Failed
         }
@@ -189,6 +191,8 @@ fn end_of(failure: &Failure) -> SubscriptionEnd {
         | Failure::Invalid { .. }
         | Failure::RepositoryNotFound { .. }
         | Failure::Starting
+        | Failure::NotRead { .. }
+        | Failure::TooManyReports { .. }
         | Failure::SyncTimeout { .. } => SubscriptionEnd::Refused,
     }
 }

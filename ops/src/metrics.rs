@@ -22,7 +22,7 @@ pub use instruments::{
     Counter, CounterBy, CounterByName, Durations, DurationsBy, Gauge, GaugeBy, GaugeByName, GrpcRequests,
     Held, NAMES_MAX, Sizes,
 };
-pub use labels::{Ancestry, GrpcCode, LogSource, PassKind, RepositoryState, SubscriptionEnd};
+pub use labels::{Ancestry, GrpcCode, LogSource, PassKind, ReportOutcome, RepositoryState, SubscriptionEnd};
 
 /// Seconds, for what takes microseconds when all is well: one pass, one commit, one walk.
 const WORK: &[f64] = &[
@@ -144,6 +144,8 @@ instruments! {
     log_reads: CounterBy<LogSource> = ("log_reads");
     /// Calls answered, by method and status.
     grpc_requests: GrpcRequests = ("grpc_requests");
+    /// Refused updates that Git hosts reported, by what became of them.
+    reports: CounterBy<ReportOutcome> = ("reports");
     /// Entries waiting in an internal queue, by queue.
     queue_depth: GaugeByName = ("queue_depth", "queue");
 }

@@ -60,6 +60,8 @@ pub const ID_BYTES_MAX: usize = 64;
 pub const FILTER_ENUMS_MAX: u32 = 64;
 /// Reports in one `ReportRejections`.
 pub const REPORTS_MAX: u32 = 1_000;
+/// Largest request of `IngestService`, in encoded bytes.
+pub const REPORT_BYTES_MAX: usize = 4 << 20;
 
 /// Wait of a `sync` where the request names none, in milliseconds.
 pub const SYNC_TIMEOUT_MS_DEFAULT: u32 = 10_000;

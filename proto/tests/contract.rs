@@ -149,7 +149,11 @@ fn the_comments_state_the_limits() {
             grouped(limits::SYNC_TIMEOUT_MS_DEFAULT.into()),
             grouped(limits::SYNC_TIMEOUT_MS_MAX.into())
         ),
-        format!("1 to {} reports", grouped(limits::REPORTS_MAX.into())),
+        format!(
+            "1 to {} reports, together at most {} MiB",
+            grouped(limits::REPORTS_MAX.into()),
+            limits::REPORT_BYTES_MAX >> 20
+        ),
         format!(
             "At most {}, of at most {} bytes each",
             grouped(limits::REPOSITORY_IDS_MAX.into()),

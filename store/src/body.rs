@@ -43,7 +43,7 @@ const REASON: u8 = 1 << 3;
 const PREVIOUS: u8 = 1 << 4;
 const STAGE: u8 = 1 << 5;
 const MESSAGE: u8 = 1 << 6;
-const EXTRA_END: u8 = 1 << 7;
+const ACTOR_SOURCE: u8 = 1 << 7;
 
 /// Where a body stands: what its checksum is keyed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,7 @@ fn encode_extra(out: &mut Vec<u8>, extra: &Extra) {
         (extra.previous.is_some(), PREVIOUS),
         (extra.stage.is_some(), STAGE),
         (extra.message.is_some(), MESSAGE),
+        (extra.actor_source.is_some() || extra.actor_address.is_some(), ACTOR_SOURCE),
     ] {
         flags |= if set { flag } else { 0 };
     }
@@ -132,6 +133,12 @@ fn encode_extra(out: &mut Vec<u8>, extra: &Extra) {
     }
     if let Some(message) = &extra.message {
         push_bytes(out, message.as_bytes());
+    }
+    if flags & ACTOR_SOURCE != 0 {
+        // Two in one, as no flag is left: an empty text is none.
+        for text in [&extra.actor_source, &extra.actor_address] {
+            push_bytes(out, text.as_deref().unwrap_or_default().as_bytes());
+        }
     }
 }
 
@@ -198,9 +205,6 @@ pub(crate) fn head(place: Place, body: &[u8]) -> Result<Head<'_>, Malformed> {
 
 fn decode_extra(cut: &mut Cut<'_>) -> Result<Extra, Malformed> {
     let flags = cut.byte()?;
-    if flags >= EXTRA_END {
-        return Err(Malformed::Field("flags"));
-    }
     let mut extra = Extra::default();
     if flags & ACTOR != 0 {
         extra.actor = Some(cut.text()?);
@@ -230,6 +234,11 @@ fn decode_extra(cut: &mut Cut<'_>) -> Result<Extra, Malformed> {
     }
     if flags & MESSAGE != 0 {
         extra.message = Some(cut.text()?);
+    }
+    if flags & ACTOR_SOURCE != 0 {
+        let given = |text: String| (!text.is_empty()).then_some(text);
+        extra.actor_source = given(cut.text()?);
+        extra.actor_address = given(cut.text()?);
     }
     Ok(extra)
 }

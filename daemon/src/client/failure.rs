@@ -94,12 +94,15 @@ fn of_reason(reason: ErrorReason, code: Code) -> FailureKind {
         | ErrorReason::FieldInvalid
         | ErrorReason::RepositoryNotFound => FailureKind::Request,
         ErrorReason::TooManySubscribers
+        | ErrorReason::TooManyReports
         | ErrorReason::SlowConsumer
         | ErrorReason::SyncTimeout
         | ErrorReason::ServerDraining
         | ErrorReason::ServerStarting
         | ErrorReason::StoreUnavailable => FailureKind::Transient,
-        ErrorReason::CredentialsInvalid | ErrorReason::IngestNotAllowed => FailureKind::Denied,
+        ErrorReason::CredentialsInvalid | ErrorReason::IngestNotAllowed | ErrorReason::WatchNotAllowed => {
+            FailureKind::Denied
+        }
         ErrorReason::LogCorrupt => FailureKind::Server,
         ErrorReason::Unspecified => of_code(code),
     }

@@ -88,7 +88,7 @@ impl Engine {
     }
 
     /// Tells subscribers what is durable now. Runs on the store's writer thread, in the order of the log.
-    fn announce(&self, events: Vec<Logged>, since: std::time::Instant) {
+    pub(super) fn announce(&self, events: Vec<Logged>, since: std::time::Instant) {
         *self.store_failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
         if events.is_empty() {
             return;

@@ -12,16 +12,28 @@ use tonic::codegen::http::{Request, Response, header};
 use tonic::transport::server::UdsConnectInfo;
 use tower::{Layer, Service};
 
-use super::tokens::{Grant, Tokens};
+use super::tokens::{Grant, Scope, Tokens};
 use crate::status::Failure;
 
 /// What anybody may call: probes have no tokens.
 const OPEN: &str = "/grpc.health.v1.Health/";
+/// What needs a scope of its token.
+const EVENTS: &str = "/refwatch.v1.GitEventService/";
+const INGEST: &str = "/refwatch.v1.IngestService/";
 /// Methods that are counted by name.
-const METHODS: [&str; 6] =
-    ["WatchEvents", "ListEvents", "ListRefs", "ListRepositories", "GetPosition", "GetServerInfo"];
+const METHODS: [&str; 8] = [
+    "WatchEvents",
+    "ListEvents",
+    "ListRefs",
+    "ListRepositories",
+    "GetPosition",
+    "GetServerInfo",
+    "ReportRejection",
+    "ReportRejections",
+];
 
-/// Lets in who shows a token that is valid, who comes by the Unix socket, and who asks for the health.
+/// Lets in who shows a token that is valid, who comes by the Unix socket, and who asks for the health. Who may report
+/// comes by the Unix socket, or shows a token that says so: of everyone else on the machine nothing is known.
 #[derive(Clone)]
 pub(super) struct Gate {
     /// `None` where everyone may come in.
@@ -36,13 +48,22 @@ impl Gate {
 
     /// The grant that a request comes with; `None` where it needs none.
     fn check<B>(&self, request: &Request<B>) -> Result<Option<Grant>, Failure> {
-        let Some(tokens) = &self.tokens else { return Ok(None) };
-        let exempt = request.extensions().get::<UdsConnectInfo>().is_some();
-        if exempt || request.uri().path().starts_with(OPEN) {
+        let path = request.uri().path();
+        if request.extensions().get::<UdsConnectInfo>().is_some() || path.starts_with(OPEN) {
             return Ok(None);
         }
+        let Some(tokens) = &self.tokens else {
+            return if path.starts_with(INGEST) { Err(Failure::IngestNotAllowed) } else { Ok(None) };
+        };
         let token = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-        token.and_then(|token| tokens.grant(token)).map(Some).ok_or(Failure::Credentials)
+        let grant = token.and_then(|token| tokens.grant(token)).ok_or(Failure::Credentials)?;
+        if path.starts_with(INGEST) && !grant.allows(Scope::Ingest) {
+            return Err(Failure::IngestNotAllowed);
+        }
+        if path.starts_with(EVENTS) && !grant.allows(Scope::Watch) {
+            return Err(Failure::WatchNotAllowed);
+        }
+        Ok(Some(grant))
     }
 
     fn refuse<B>(&self, request: &Request<B>, failure: Failure) -> Response<Body> {
@@ -119,7 +140,15 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answer<F
 
 #[cfg(test)]
 mod tests {
-    use super::bearer;
+    use refwatch_proto::server::{git_event_service_server, ingest_service_server};
+
+    use super::*;
+
+    #[test]
+    fn the_services_are_called_so() {
+        assert_eq!(EVENTS, format!("/{}/", git_event_service_server::SERVICE_NAME));
+        assert_eq!(INGEST, format!("/{}/", ingest_service_server::SERVICE_NAME));
+    }
 
     #[test]
     fn the_scheme_is_bearer_in_any_case() {

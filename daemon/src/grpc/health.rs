@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use refwatch_ops::Readiness;
 use refwatch_proto::server::git_event_service_server::SERVICE_NAME as EVENTS;
+use refwatch_proto::server::ingest_service_server::SERVICE_NAME as INGEST;
 use tokio::sync::Mutex;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{self, HealthServer};
@@ -11,7 +12,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 pub(super) const SERVICE_NAME: &str = health_server::SERVICE_NAME;
 /// The server as a whole, and what it is for.
-const SERVICES: [&str; 2] = ["", EVENTS];
+const SERVICES: [&str; 3] = ["", EVENTS, INGEST];
 /// How often readiness is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 

@@ -3,6 +3,7 @@
 mod auth;
 mod drain;
 pub(crate) mod harness;
+mod ingest;
 mod listing;
 mod serving;
 mod slow;

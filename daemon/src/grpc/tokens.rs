@@ -16,30 +16,84 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Shortest token, in bytes: a shorter one is a mistake, such as a half-written file.
 const TOKEN_BYTES_MIN: usize = 8;
 
+/// What a line may say after its token, before the scopes.
+const SCOPE: &str = "scope=";
+
+/// One thing that a token gives the right to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// To call GitEventService.
+    Watch = 1,
+    /// To call IngestService.
+    Ingest = 2,
+}
+
+/// Everything that a token gives the right to: the bits of [`Scope`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Scopes(u8);
+
+impl Scopes {
+    /// Reads words with commas between them.
+    fn parse(words: &str) -> Option<Self> {
+        let bit = |word| match word {
+            "watch" => Some(Scope::Watch as u8),
+            "ingest" => Some(Scope::Ingest as u8),
+            _ => None,
+        };
+        words.split(',').try_fold(Self(0), |scopes, word| Some(Self(scopes.0 | bit(word)?)))
+    }
+
+    fn allow(self, scope: Scope) -> bool {
+        self.0 & scope as u8 != 0
+    }
+}
+
 /// The tokens that are valid now; several are, while one takes another's place.
 #[derive(Default, PartialEq, Eq)]
-struct TokenSet(Vec<Box<[u8]>>);
+struct TokenSet(Vec<(Box<[u8]>, Scopes)>);
 
 impl TokenSet {
-    /// Reads one token a line; blank lines and lines that begin with `#` do not count.
+    /// Reads one token a line, with ` scope=watch,ingest` behind it or a part of that; without, it may watch. Blank
+    /// lines and lines that begin with `#` do not count.
     fn parse(text: &str) -> Result<Self, String> {
         let lines = text.lines().map(str::trim).enumerate();
         let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
         let token = |(index, line): (usize, &str)| {
-            if !line.bytes().all(|byte| byte.is_ascii_graphic()) {
-                Err(format!("line {} is no token: it has a space or is not ASCII", index + 1))
-            } else if line.len() < TOKEN_BYTES_MIN {
-                Err(format!("line {}: a token has at least {TOKEN_BYTES_MIN} characters", index + 1))
+            let number = index + 1;
+            let (token, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+            let scopes = match rest.trim_start() {
+                "" => Some(Scopes(Scope::Watch as u8)),
+                rest => rest.strip_prefix(SCOPE).and_then(Scopes::parse),
+            };
+            if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                Err(format!("line {number} is no token: it is not ASCII"))
+            } else if token.len() < TOKEN_BYTES_MIN {
+                Err(format!("line {number}: a token has at least {TOKEN_BYTES_MIN} characters"))
+            } else if let Some(scopes) = scopes {
+                Ok((token.as_bytes().into(), scopes))
             } else {
-                Ok(line.as_bytes().into())
+                Err(format!(
+                    "line {number}: only scope=watch, scope=ingest or scope=watch,ingest may follow a token"
+                ))
             }
         };
         lines.map(token).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Takes as long for every token of the same length, known or not.
-    fn contains(&self, candidate: &[u8]) -> bool {
-        self.0.iter().fold(false, |found, token| found | equal(token, candidate))
+    /// What a token gives the right to; `None` for one that is not valid. Takes as long for every token of the same
+    /// length, known or not.
+    fn scopes(&self, candidate: &[u8]) -> Option<Scopes> {
+        let mut found = (false, Scopes::default());
+        for (token, scopes) in &self.0 {
+            let same = equal(token, candidate);
+            found.0 |= same;
+            found.1.0 |= if same { scopes.0 } else { 0 };
+        }
+        found.0.then_some(found.1)
+    }
+
+    fn allow(&self, candidate: &[u8], scope: Scope) -> bool {
+        self.scopes(candidate).is_some_and(|scopes| scopes.allow(scope))
     }
 }
 
@@ -56,6 +110,7 @@ pub(super) struct Tokens(watch::Receiver<Arc<TokenSet>>);
 #[derive(Clone)]
 pub(crate) struct Grant {
     token: Arc<[u8]>,
+    scopes: Scopes,
     tokens: Tokens,
 }
 
@@ -63,22 +118,32 @@ impl Tokens {
     /// What a token gives the right to.
     pub(super) fn grant(&self, token: &[u8]) -> Option<Grant> {
         let mut tokens = self.clone();
-        let known = tokens.0.borrow_and_update().contains(token);
-        known.then(|| Grant { token: token.into(), tokens })
+        let scopes = tokens.0.borrow_and_update().scopes(token)?;
+        Some(Grant { token: token.into(), scopes, tokens })
     }
 }
 
 impl Grant {
-    /// True when the token is valid no more.
-    pub(crate) fn is_revoked(&mut self) -> bool {
-        self.tokens.0.has_changed().unwrap_or(false)
-            && !self.tokens.0.borrow_and_update().contains(&self.token)
+    /// True where the token had the right when it was shown.
+    pub(super) fn allows(&self, scope: Scope) -> bool {
+        self.scopes.allow(scope)
     }
 
-    /// Waits until the token is valid no more.
+    /// The token: who shows the same one is the same caller.
+    pub(crate) fn token(&self) -> &Arc<[u8]> {
+        &self.token
+    }
+
+    /// True when the token no longer gives the right to watch.
+    pub(crate) fn is_revoked(&mut self) -> bool {
+        self.tokens.0.has_changed().unwrap_or(false)
+            && !self.tokens.0.borrow_and_update().allow(&self.token, Scope::Watch)
+    }
+
+    /// Waits until the token no longer gives the right to watch.
     pub(crate) async fn revoked(&mut self) {
         while self.tokens.0.changed().await.is_ok() {
-            if !self.tokens.0.borrow_and_update().contains(&self.token) {
+            if !self.tokens.0.borrow_and_update().allow(&self.token, Scope::Watch) {
                 return;
             }
         }
@@ -179,14 +244,38 @@ mod tests {
             ("# ours", false),
             ("", false),
         ] {
-            assert_eq!(set.contains(token.as_bytes()), known, "{token}");
+            assert_eq!(set.scopes(token.as_bytes()).is_some(), known, "{token}");
         }
     }
 
     #[test]
     fn a_line_that_is_no_token_is_named() {
-        assert!(TokenSet::parse("alpha-token\ntwo words").is_err_and(|detail| detail.contains("line 2")));
-        assert!(TokenSet::parse("short").is_err_and(|detail| detail.contains("line 1")));
+        for line in
+            ["two-words words", "short", "short scope=watch", "t\u{f6}ken-of-eight", "some-token scope="]
+                .into_iter()
+                .chain(["some-token scope=write", "some-token scope=watch, ingest", "some-token Scope=watch"])
+        {
+            let text = format!("alpha-token\n{line}");
+            assert!(TokenSet::parse(&text).is_err_and(|detail| detail.contains("line 2")), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_token_may_do_what_its_scopes_say_and_without_them_watch() {
+        let text =
+            "plain-token\nhost-token scope=ingest\nboth-token \t scope=watch,ingest\nold-token scope=watch";
+        let set = TokenSet::parse(text).unwrap();
+        for (token, watch, ingest) in [
+            ("plain-token", true, false),
+            ("host-token", false, true),
+            ("both-token", true, true),
+            ("old-token", true, false),
+            ("host-token scope=ingest", false, false),
+            ("unknown-token", false, false),
+        ] {
+            let allowed = [Scope::Watch, Scope::Ingest].map(|scope| set.allow(token.as_bytes(), scope));
+            assert_eq!(allowed, [watch, ingest], "{token}");
+        }
     }
 
     #[test]

@@ -148,6 +148,8 @@ fn cost_of(logged: &Logged) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         size_of_val(extra)
             + text(&extra.actor)
+            + text(&extra.actor_source)
+            + text(&extra.actor_address)
             + text(&extra.reason)
             + text(&extra.message)
             + extra.previous.as_ref().map_or(0, |previous| previous.len())

@@ -25,9 +25,15 @@ pub(super) fn get(inner: &Inner) -> v1::GetServerInfoResponse {
     }
 }
 
+/// True where somebody may report: who comes by the Unix socket, and who has a token that says so.
+fn takes_reports(settings: &Settings) -> bool {
+    settings.grpc.socket.is_some() || settings.grpc.token_file.is_some()
+}
+
 fn capabilities(settings: &Settings) -> Vec<String> {
     let grpc = &settings.grpc;
     let switches = [
+        ("ingest", takes_reports(settings)),
         ("tls", grpc.tls.is_some()),
         ("mtls", grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())),
         ("auth", grpc.token_file.is_some()),
@@ -52,7 +58,7 @@ fn server_limits(settings: &Settings) -> v1::ServerLimits {
         globs_max: limits::GLOBS_MAX,
         glob_bytes_max: limits::GLOB_BYTES_MAX,
         repository_ids_max: limits::REPOSITORY_IDS_MAX,
-        reports_max: 0,
+        reports_max: if takes_reports(settings) { limits::REPORTS_MAX } else { 0 },
         sync_timeout_ms_max: limits::SYNC_TIMEOUT_MS_MAX,
         retention_s: store.retention_age.map_or(0, |age| age.as_secs()),
         retention_events: store.retention_events_max.unwrap_or_default(),

@@ -93,6 +93,22 @@ fn table() -> Vec<(Failure, Code, &'static str, &'static [&'static str], bool)> 
             false,
         ),
         (Failure::Credentials, Code::Unauthenticated, "CREDENTIALS_INVALID", &[], false),
+        (Failure::IngestNotAllowed, Code::PermissionDenied, "INGEST_NOT_ALLOWED", &[], false),
+        (Failure::WatchNotAllowed, Code::PermissionDenied, "WATCH_NOT_ALLOWED", &[], false),
+        (
+            Failure::TooManyReports { limit: 9, retry_after: std::time::Duration::from_millis(5) },
+            Code::ResourceExhausted,
+            "TOO_MANY_REPORTS",
+            &["limit"],
+            true,
+        ),
+        (
+            Failure::NotRead { field: text("report.repository_id"), value: text("00") },
+            Code::Unavailable,
+            "SERVER_STARTING",
+            &[],
+            true,
+        ),
         (Failure::Draining { cursor: text("c") }, Code::Unavailable, "SERVER_DRAINING", &["cursor"], true),
         (
             Failure::StoreUnavailable { detail: text("busy") },

@@ -114,8 +114,8 @@ impl Encoder {
         self.transaction(out, logged);
         put::number(out, 14, u64::from(event.origin.code()));
         let extra = event.extra.as_deref();
-        if let Some(actor) = extra.and_then(|extra| extra.actor.as_deref()) {
-            put_actor(out, actor, event.origin);
+        if let Some(extra) = extra {
+            put_actor(out, extra, event.origin);
         }
         put::number(out, 16, u64::from(event.coalesced));
         if let (Some(name), Cow::Owned(_)) = (name, &text) {
@@ -224,12 +224,15 @@ fn not_utf8(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
     }
 }
 
-fn put_actor(out: &mut Vec<u8>, name: &str, origin: Origin) {
-    let mut message = Vec::with_capacity(name.len() + 12);
+fn put_actor(out: &mut Vec<u8>, extra: &Extra, origin: Origin) {
+    let Some(name) = extra.actor.as_deref() else { return };
+    let unsaid = if origin == Origin::Report { "report" } else { "" };
+    let source = extra.actor_source.as_deref().unwrap_or(unsaid);
+    let address = extra.actor_address.as_deref().unwrap_or_default();
+    let mut message = Vec::with_capacity(name.len() + source.len() + address.len() + 6);
     put::text(&mut message, 1, super::cut(name, limits::ACTOR_NAME_BYTES_MAX).as_bytes());
-    if origin == Origin::Report {
-        put::text(&mut message, 2, b"report");
-    }
+    put::text(&mut message, 2, super::cut(source, limits::ACTOR_SOURCE_BYTES_MAX).as_bytes());
+    put::text(&mut message, 3, super::cut(address, limits::ACTOR_SOURCE_BYTES_MAX).as_bytes());
     put::element(out, 15, &message);
 }
 

@@ -79,8 +79,12 @@ fn message(logged: &Logged, uid: u64, path: &[u8], format: ObjectFormat) -> v1::
         origin: v1::Origin::from_short_name(event.origin.as_str()).unwrap().into(),
         actor: extra.actor.as_ref().map(|name| v1::Actor {
             name: name.clone(),
-            source: if event.origin == Origin::Report { "report".to_owned() } else { String::new() },
-            remote_address: String::new(),
+            source: match (&extra.actor_source, event.origin) {
+                (Some(source), _) => source.clone(),
+                (None, Origin::Report) => "report".to_owned(),
+                (None, Origin::Hook | Origin::Notify | Origin::Sweep | Origin::Startup) => String::new(),
+            },
+            remote_address: extra.actor_address.clone().unwrap_or_default(),
         }),
         coalesced: event.coalesced,
         ref_name_bytes: exact(name),
@@ -172,9 +176,10 @@ fn extras() -> impl Strategy<Value = Option<Box<Extra>>> {
         proptest::option::of(proptest::collection::vec(any::<u8>(), 0..30)),
         proptest::option::of(0_u8..9),
         text(),
+        (text(), text()),
     );
     proptest::option::of(extra.prop_map(
-        |(actor, push_options, summary, reason, previous, stage, message)| {
+        |(actor, push_options, summary, reason, previous, stage, message, whence)| {
             Box::new(Extra {
                 actor,
                 push_options,
@@ -183,6 +188,8 @@ fn extras() -> impl Strategy<Value = Option<Box<Extra>>> {
                 previous: previous.map(Vec::into_boxed_slice),
                 stage,
                 message,
+                actor_source: whence.0,
+                actor_address: whence.1,
             })
         },
     ))

@@ -115,6 +115,22 @@ label! {
 }
 
 label! {
+    /// What became of a reported update.
+    ReportOutcome as "outcome" {
+        /// It is in the log.
+        Stored = "stored",
+        /// It, or another of its call, was malformed.
+        Malformed = "malformed",
+        /// Its repository is not known.
+        UnknownRepository = "unknown_repository",
+        /// Its caller reports too fast.
+        Limited = "limited",
+        /// The log could not take it, or the server was draining.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// A gRPC status code, numbered as in gRPC's `statuscodes.md`.
     GrpcCode as "code" {
         /// 0.

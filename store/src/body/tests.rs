@@ -47,8 +47,10 @@ fn extra() -> impl Strategy<Value = Extra> {
         prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
         any::<Option<u8>>(),
         prop::option::of(".{0,20}"),
+        // An empty one is none.
+        (prop::option::of(".{1,20}"), prop::option::of(".{1,20}")),
     )
-        .prop_map(|(actor, push_options, summary, reason, previous, stage, message)| Extra {
+        .prop_map(|(actor, push_options, summary, reason, previous, stage, message, whence)| Extra {
             actor,
             push_options,
             summary,
@@ -56,6 +58,8 @@ fn extra() -> impl Strategy<Value = Extra> {
             previous: previous.map(Into::into),
             stage,
             message,
+            actor_source: whence.0,
+            actor_address: whence.1,
         })
 }
 

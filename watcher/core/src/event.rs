@@ -216,6 +216,10 @@ pub struct Event {
 pub struct Extra {
     /// Who did it, as a hook or a report told.
     pub actor: Option<String>,
+    /// Where the actor is known from. For reports; empty as a rule, which stands for the report itself.
+    pub actor_source: Option<String>,
+    /// Where the push came from, as a report told: an address without a port.
+    pub actor_address: Option<String>,
     /// Options of the push, in order.
     pub push_options: Vec<String>,
     /// Counts, for summaries.

@@ -18,6 +18,7 @@ pub mod name;
 pub mod oid;
 pub mod push;
 pub mod reconcile;
+pub mod refuse;
 pub mod repository;
 pub mod snapshot;
 

@@ -188,6 +188,15 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
             set: |d, v| d.settings.classify.release_patterns = v,
         },
     ),
+    row(
+        "classify.protected_refs",
+        "Globs of full ref names, such as refs/heads/release/**, whose refused updates are called \
+         PROTECTED_BRANCH_REJECTED. * does not match a /. Protects nothing by itself.",
+        Kind::Globs {
+            get: |d| &d.settings.classify.protected_refs,
+            set: |d, v| d.settings.classify.protected_refs = v,
+        },
+    ),
     number(
         "classify.bulk_refs_min",
         (2, 1_000_000),
@@ -203,7 +212,7 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
     path(
         "grpc.socket",
         "\"/run/refwatch/grpc.sock\"",
-        "A Unix socket on which gRPC is served as well.",
+        "A Unix socket on which gRPC is served as well. Who can connect may watch and report.",
         |d| d.settings.grpc.socket.as_deref(),
         |d, v| d.settings.grpc.socket = Some(v),
     ),
@@ -231,7 +240,8 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
     path(
         "grpc.token_file",
         "\"/etc/refwatch/tokens\"",
-        "File with one bearer token a line; clients must send one of them.",
+        "File with one bearer token a line; clients must send one of them. scope=ingest behind a token lets it report \
+         and not watch, scope=watch,ingest both.",
         |d| d.settings.grpc.token_file.as_deref(),
         |d, v| d.settings.grpc.token_file = Some(v),
     ),

@@ -1,12 +1,13 @@
 //! A server on a free port, a store in a temporary directory, and clients.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use refwatch_core::classify::Bareness;
 use refwatch_core::event::{Extra, number};
+use refwatch_core::refuse::{Refusal, refused};
 use refwatch_core::{Event, EventType, ObjectFormat, ObjectId, Origin, RefChange, RefName, RefState, Target};
 use refwatch_ops::metrics::Metrics;
 use refwatch_ops::{Check, Readiness};
@@ -14,8 +15,8 @@ use refwatch_proto::v1::git_event_service_client::GitEventServiceClient;
 use refwatch_proto::v1::watch_events_response::Kind;
 use refwatch_proto::v1::{self, watch_events_request::Start};
 use refwatch_store::{
-    Commit, FsIdentity, Logged, NewRepository, Options, RefStorage, RefWrite, RepositoryKey, RepositoryWrite,
-    Retention, Store,
+    Commit, CommitError, FsIdentity, Logged, NewRepository, Options, RefStorage, RefWrite, RepositoryKey,
+    RepositoryWrite, Retention, Store,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +27,9 @@ use tonic_types::StatusExt as _;
 use crate::barrier::{Barrier, SyncError};
 use crate::directory::{Directory, Entry, Health, Watched};
 use crate::grpc::GrpcServer;
+use crate::intake::{Intake, Standing, Stored, Told};
 use crate::log::Log;
-use crate::service::GitEvents;
+use crate::service::{GitEvents, Ingest};
 use crate::settings::{Settings, StoreSettings};
 use crate::subscriptions::Subscriptions;
 
@@ -61,6 +63,55 @@ impl Barrier for Gatekeeper {
     }
 }
 
+/// An intake that knows the directory, and the roots `/srv/git` and `/srv/more`.
+pub(crate) struct Desk {
+    log: Arc<Log>,
+    /// What is found and not in the log yet.
+    pub(crate) uncommitted: Mutex<Option<RepositoryKey>>,
+    /// How often it was said so.
+    pub(crate) put_off: std::sync::atomic::AtomicUsize,
+}
+
+impl Intake for Desk {
+    fn find(&self, path: &Path) -> Vec<RepositoryKey> {
+        let mut found = Vec::new();
+        self.log.directory().each(|entry| {
+            let inner = Path::new(std::str::from_utf8(&entry.path).unwrap());
+            if path == inner || path == entry.root.join(inner) {
+                found.push(entry.key);
+            }
+        });
+        found
+    }
+
+    fn standing(&self, key: RepositoryKey) -> Standing {
+        match self.log.directory().get(key) {
+            Some(_) if *self.uncommitted.lock().unwrap() == Some(key) => {
+                self.put_off.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                Standing::Uncommitted
+            }
+            Some(_) => Standing::Committed,
+            None => Standing::Unknown,
+        }
+    }
+
+    fn take(&self, key: RepositoryKey, refusals: Vec<Refusal>, told: Told) {
+        let mut commit = Commit::new(key, NOW_US);
+        let events = refusals.into_iter().map(|refusal| refused(&|_| false, Origin::Report, refusal));
+        commit.events = events.collect();
+        number(&mut commit.events);
+        let log = Arc::clone(&self.log);
+        let done = move |result: Result<Vec<Logged>, CommitError>| {
+            told(result.map(|events| {
+                let stored = Stored { first_sequence: events[0].sequence, events: events.len() as u64 };
+                log.publish(events);
+                stored
+            }));
+        };
+        self.log.store().submit(commit, done).ok();
+    }
+}
+
 pub(crate) struct Harness {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) store: Arc<Store>,
@@ -68,6 +119,7 @@ pub(crate) struct Harness {
     pub(crate) directory: Arc<Directory>,
     pub(crate) metrics: Metrics,
     pub(crate) barrier: Arc<Gatekeeper>,
+    pub(crate) desk: Arc<Desk>,
     pub(crate) drain: CancellationToken,
     pub(crate) ready: Check,
     pub(crate) subscriptions: Arc<Subscriptions>,
@@ -168,12 +220,28 @@ impl Harness {
             metrics.clone(),
             Arc::new(settings),
         );
+        let desk = Arc::new(Desk { log: Arc::clone(&log), uncommitted: Mutex::default(), put_off: 0.into() });
+        let intake = Arc::clone(&desk) as Arc<dyn Intake>;
+        let ingest = Ingest::new(Arc::clone(&log), intake, metrics.clone(), drain.clone());
         let (readiness, [ready]) = Readiness::with_checks(["test"]);
         ready.ok();
         let mut server = JoinSet::new();
         let (until, counted, probed) = (drain.clone(), metrics.clone(), readiness.clone());
-        server.spawn(async move { bound.serve(service, probed, counted, until).await.unwrap() });
-        Self { dir, store, log, directory, metrics, barrier, drain, ready, subscriptions, address, server }
+        server.spawn(async move { bound.serve(service, ingest, probed, counted, until).await.unwrap() });
+        Self {
+            dir,
+            store,
+            log,
+            directory,
+            metrics,
+            barrier,
+            desk,
+            drain,
+            ready,
+            subscriptions,
+            address,
+            server,
+        }
     }
 
     /// Stops the server, and gives the directory back to start another on it.

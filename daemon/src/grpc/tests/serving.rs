@@ -19,7 +19,7 @@ async fn health_follows_readiness() {
     let harness = Harness::start().await;
     harness.ready.pending();
     let mut client = HealthClient::new(harness.channel().await);
-    for service in ["", "refwatch.v1.GitEventService"] {
+    for service in ["", "refwatch.v1.GitEventService", "refwatch.v1.IngestService"] {
         let request = HealthCheckRequest { service: service.to_owned() };
         let mut watched = client.watch(request.clone()).await.unwrap().into_inner();
         let mut next = async || watched.message().await.unwrap().unwrap().status();
@@ -30,7 +30,7 @@ async fn health_follows_readiness() {
         harness.ready.failing("disk full");
         assert_eq!(next().await, ServingStatus::NotServing);
     }
-    let unknown = HealthCheckRequest { service: "refwatch.v1.IngestService".to_owned() };
+    let unknown = HealthCheckRequest { service: "refwatch.v1.NoService".to_owned() };
     assert_eq!(client.check(unknown).await.unwrap_err().code(), Code::NotFound);
 }
 
@@ -42,6 +42,7 @@ async fn reflection_lists_and_describes_what_is_served_in_both_versions() {
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         "refwatch.v1.GitEventService",
+        "refwatch.v1.IngestService",
     ];
     let questions = served.map(|name| MessageRequest::FileContainingSymbol(name.to_owned()));
     let questions = [MessageRequest::ListServices(String::new())].into_iter().chain(questions);
@@ -80,7 +81,7 @@ async fn reflection_lists_and_describes_what_is_served_in_both_versions() {
         described +=
             u32::from(matches!(answer.message_response, Some(MessageResponse::FileDescriptorResponse(_))));
     }
-    assert_eq!(described, 4, "by v1alpha");
+    assert_eq!(described, 5, "by v1alpha");
 }
 
 #[tokio::test]
