@@ -18,3 +18,15 @@ pub const JOURNAL: &str = "journal";
 /// tell every state that lasts, and a full disk would harm more than a missing intermediate value. Hooks neither
 /// rename nor delete anything; rotation is the reader's.
 pub const JOURNAL_BYTES_MAX: u64 = 256 << 20;
+
+/// What a former hook's name has after that of the hook. Installing renames it so; the dispatcher runs it.
+///
+/// It is told that it was started as the hook, as before. A script is started by its interpreter, and learns its new
+/// name all the same.
+pub const FORMER_SUFFIX: &str = ".refwatch-former";
+
+/// What the directory's name has after that of the hook, whose executable files the dispatcher runs as well.
+pub const DIRECTORY_SUFFIX: &str = ".d";
+
+/// Most programs in such a directory. With more the hook fails, and says so.
+pub const PROGRAMS_MAX: usize = 64;

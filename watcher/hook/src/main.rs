@@ -1,105 +1,113 @@
-//! `refwatch-hook`: appends what a hook of Git is told to the repository's journal.
+//! `refwatch-hook`: appends what a hook of Git is told to the repository's journal, and runs the hooks that it stands in
+//! the place of.
 //!
-//! One program for every hook: the name it was started by says which one, or its first argument does. It always exits
-//! 0, prints nothing and parses nothing. What it cannot record is lost as a hint; the refs still tell the truth.
+//! One program for every hook: the name it was started by says which one, or its first argument does.
 //!
+//! | hook | recorded |
+//! |---|---|
+//! | `reference-transaction` | `committed` and `aborted`, before other hooks are run for it |
+//! | `pre-receive` | what the push asks for, with what came of it: once the other hooks have ended |
+//! | `update` | what is refused, with by whom; it need not be installed where there is no other hook to refuse |
+//! | `post-receive` | what the push changed, before other hooks are run for it |
+//! | `proc-receive` | nothing: it speaks a protocol with Git, so this program becomes the former hook. It must not be installed where there is none: Git would wait for the other side of the protocol, and refuse the push |
+//!
+//! Recording never fails, prints or waits. What cannot be recorded is lost as a hint; the refs still tell the truth.
+//!
+//! # Other hooks
+//! Started by a path, `hooks/update` say, it runs `hooks/update.refwatch-former` and the executable files of
+//! `hooks/update.d`: all at once, each with a copy of standard input, with the arguments, environment, directory and
+//! outputs that it has itself. It exits with the status of the first that failed, the former one first and then by name;
+//! as in a shell that is 128 + n for signal n, and 126 or 127 for what could not be run, which it says on standard error. As with Git
+//! itself, what is not executable is passed over, and a script without `#!` is run by `/bin/sh`.
+//!
+//! Started as `refwatch-hook update` it runs nothing else: Git runs the repository's own hooks beside configured ones.
+//! A signal that ends this program alone does not end those it runs.
+//!
+//! # Cost
 //! Nearly all that it costs is being started. Linked statically (`RUSTFLAGS="-C target-feature=+crt-static"`, or a musl
-//! target) it costs little more than an empty program; loading the C library takes longer than all it does itself.
+//! target) it costs little more than an empty program; loading the C library takes longer than all it does itself. Where
+//! there are no other hooks, looking for them costs two system calls that fail.
 
+mod call;
 mod journal;
 mod machine;
 mod place;
+mod programs;
+mod recording;
+mod run;
 mod said;
 
 use std::env;
-use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
-use std::panic;
-use std::path::Path;
+use std::process::ExitCode;
 
-use refwatch_hook::record::{Encoder, Facts, INPUT_BYTES_MAX, Phase};
+use refwatch_hook::record::Phase;
 
-fn main() {
-    // A hook that fails or talks is worse than one that records nothing.
-    panic::set_hook(Box::new(|_| {}));
-    drop(panic::catch_unwind(|| {
-        if let Some(phase) = phase(env::args_os()) {
-            // Whatever went wrong, there is nobody to tell.
-            drop(record(phase));
+use call::{Call, Hook};
+use programs::Program;
+use recording::Ended;
+use run::{Given, Refusal};
+
+fn main() -> ExitCode {
+    let Some(call) = Call::of(env::args_os()) else { return ExitCode::SUCCESS };
+    let status = serve(&call);
+    // A status that is no byte cannot come from a program; what it stands for failed all the same.
+    ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX))
+}
+
+/// Serves one call, and gives its exit status.
+fn serve(call: &Call) -> i32 {
+    if call.hook == Hook::ProcReceive {
+        return run::become_former(call.path.as_deref().and_then(programs::former), call);
+    }
+    let programs = match &call.path {
+        Some(path) => programs::of(path).map_err(|error| Refusal::own(programs::directory(path), &error)),
+        None => Ok(Vec::new()),
+    };
+    if programs.as_ref().is_ok_and(Vec::is_empty) {
+        if let Some(phase) = call.phase() {
+            recording::of_stdin(phase);
         }
-    }));
-}
-
-/// The hook and its state by the program's name and arguments; `None` for all that leaves nothing to record.
-///
-/// `preparing` and `prepared` say what may yet be refused, and Git waits for them with its locks held.
-fn phase(mut args: impl Iterator<Item = OsString>) -> Option<Phase> {
-    let program = args.next()?;
-    let mut hook = Path::new(&program).file_name()?.to_owned();
-    if hook == "refwatch-hook" {
-        hook = args.next()?;
+        return 0;
     }
-    let state = args.next()?;
-    if hook != "reference-transaction" {
-        return None;
-    }
-    match state.to_str()? {
-        "committed" => Some(Phase::Committed),
-        "aborted" => Some(Phase::Aborted),
-        _ => None,
-    }
-}
-
-/// Appends one record. Where the journal takes none, the input is not even read; Git does not mind.
-fn record(phase: Phase) -> io::Result<()> {
-    let place = place::find(env::var_os("GIT_DIR").as_deref().unwrap_or(OsStr::new(".")))?;
-    if !journal::takes_records(&place.journal) {
-        return Ok(());
-    }
-    let (pid, parent_pid) = (std::process::id(), std::os::unix::process::parent_id());
-    let (wall_us, monotonic_ns) = (machine::wall_us(), machine::monotonic_ns());
-    let actor = said::actor();
-    let (options, options_left_out) = said::push_options();
-    let mut encoder = Encoder::new(&Facts {
-        phase,
-        id: machine::unique(pid, monotonic_ns, wall_us),
-        wall_us,
-        monotonic_ns,
-        pid,
-        parent_pid,
-        parent_start_ticks: machine::start_ticks(parent_pid).unwrap_or(0),
-        actor: actor.as_encoded_bytes(),
-        push_options: options.iter().map(|option| option.as_encoded_bytes()).collect(),
-        worktree: place.worktree.as_encoded_bytes(),
-        cut: options_left_out,
-    });
-    // One byte more than is kept, so that the record can tell that it was too much.
-    io::stdin().lock().take(INPUT_BYTES_MAX as u64 + 1).read_to_end(encoder.input())?;
-    journal::append(&place.journal, &encoder.finish())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_end_of_a_transaction_is_recorded() {
-        for (args, expected) in [
-            ("hooks/reference-transaction committed", Some(Phase::Committed)),
-            ("reference-transaction aborted", Some(Phase::Aborted)),
-            ("/usr/bin/refwatch-hook reference-transaction committed more", Some(Phase::Committed)),
-            ("reference-transaction prepared", None),
-            ("reference-transaction preparing", None),
-            ("reference-transaction COMMITTED", None),
-            ("reference-transaction", None),
-            ("refwatch-hook", None),
-            ("refwatch-hook committed", None),
-            ("refwatch-hook update committed", None),
-            ("post-receive committed", None),
-            ("/ committed", None),
-            ("", None),
-        ] {
-            assert_eq!(phase(args.split_whitespace().map(OsString::from)), expected, "{args}");
+    let refusal = match call.hook {
+        Hook::Update => update(call, programs),
+        Hook::ReferenceTransaction | Hook::PreReceive | Hook::PostReceive | Hook::ProcReceive => {
+            dispatch(call, programs)
         }
+    };
+    refusal.map_or(0, |refusal| refusal.status)
+}
+
+/// Serves a hook that reads standard input. Where the programs cannot be told, the hook is refused and recorded.
+fn dispatch(call: &Call, programs: Result<Vec<Program>, Refusal>) -> Option<Refusal> {
+    let mut input = Vec::new();
+    let read = run::read_input(&mut input).map_err(|error| Refusal::own("standard input", &error));
+    let phase = call.phase();
+    // What is over already is told at once, however long the others take. What may yet be refused waits for them.
+    if let Some(phase) = phase
+        && phase != Phase::PreReceive
+        && read.is_ok()
+    {
+        recording::of(phase, &input, Ended::Unknown);
     }
+    let refusal = match read.and(programs) {
+        Ok(programs) => run::all(&programs, call, Given::Copies(&input)),
+        Err(refusal) => Some(refusal),
+    };
+    if phase == Some(Phase::PreReceive) {
+        recording::of(Phase::PreReceive, &input, Ended::known(refusal.as_ref()));
+    }
+    refusal
+}
+
+/// Serves `update`, which reads nothing and is recorded only where it refuses: what it accepts tells nothing new.
+fn update(call: &Call, programs: Result<Vec<Program>, Refusal>) -> Option<Refusal> {
+    let refusal = match programs {
+        Ok(programs) => run::all(&programs, call, Given::Inherited)?,
+        Err(refusal) => refusal,
+    };
+    if let Some(line) = call.update_line() {
+        recording::of(Phase::Update, &line, Ended::Refused(&refusal));
+    }
+    Some(refusal)
 }

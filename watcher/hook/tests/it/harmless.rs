@@ -13,6 +13,15 @@ use refwatch_watcher::journal::{Position, Rest};
 
 use crate::support::{HOOK, Repo, git, hook, isolated, succeeded, text, transaction};
 
+/// A repository with every hook of a push, and others that were there before.
+fn with_others() -> Repo {
+    let repo = Repo::pushed_to("files");
+    repo.script("pre-receive.refwatch-former", "cat >/dev/null");
+    repo.script("update.refwatch-former", "exit 0");
+    repo.script("post-receive.d/ignores", "exit 0");
+    repo
+}
+
 /// Pushes a new commit and checks that git succeeded and said nothing.
 fn push(repo: &Repo, work: &Path) {
     succeeded(git(work, &["commit", "-q", "--allow-empty", "-m", "more"]), b"");
@@ -22,7 +31,7 @@ fn push(repo: &Repo, work: &Path) {
 
 #[test]
 fn without_its_directory_the_hook_does_nothing() {
-    let repo = Repo::files();
+    let repo = with_others();
     let work = repo.work();
     fs::remove_dir(repo.git_dir.join("refwatch")).expect("removed");
     push(&repo, &work);
@@ -34,7 +43,7 @@ fn without_its_directory_the_hook_does_nothing() {
 
 #[test]
 fn what_is_no_file_is_left_alone() {
-    let repo = Repo::files();
+    let repo = with_others();
     let work = repo.work();
     let journal = repo.journal_path();
     fs::create_dir(&journal).expect("made");
@@ -58,7 +67,7 @@ fn what_is_no_file_is_left_alone() {
 
 #[test]
 fn a_journal_that_may_not_be_written_to_costs_the_record_alone() {
-    let repo = Repo::files();
+    let repo = with_others();
     let work = repo.work();
     let Some(mounted) = Mounted::new(&repo, "size=1m") else {
         // Without the right to mount, permissions hold.
@@ -80,7 +89,7 @@ fn a_journal_that_may_not_be_written_to_costs_the_record_alone() {
 
 #[test]
 fn a_full_disk_costs_the_record_alone() {
-    let repo = Repo::files();
+    let repo = with_others();
     let work = repo.work();
     let Some(mounted) = Mounted::new(&repo, "size=64k") else {
         println!("skipped: mounting is not allowed");
@@ -143,7 +152,7 @@ fn a_limit_of_file_sizes_costs_the_record_alone() {
 
 #[test]
 fn a_journal_at_its_limit_takes_no_more() {
-    let repo = Repo::files();
+    let repo = with_others();
     let work = repo.work();
     let file = fs::File::create(repo.journal_path()).expect("made");
     for (bytes, grows) in [(JOURNAL_BYTES_MAX, false), (JOURNAL_BYTES_MAX - 1, true)] {

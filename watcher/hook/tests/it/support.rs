@@ -38,6 +38,45 @@ impl Repo {
         Self::new("sha1", "files")
     }
 
+    /// A repository with the hooks of a push as well, that takes options.
+    pub(crate) fn pushed_to(ref_format: &str) -> Self {
+        let repo = Self::new("sha1", ref_format);
+        ["pre-receive", "update", "post-receive"].into_iter().for_each(|hook| repo.install(hook));
+        repo.git(&["config", "receive.advertisePushOptions", "true"]);
+        repo
+    }
+
+    pub(crate) fn install(&self, hook: &str) {
+        symlink(HOOK, self.hook_path(hook)).expect("linked");
+    }
+
+    /// Makes a script of a path below `hooks`: the former hook, or one in the directory.
+    pub(crate) fn script(&self, path: &str, body: &str) {
+        self.program(path, 0o755, &format!("#!/bin/sh\n{body}\n"));
+    }
+
+    /// Makes a file of a path below `hooks`.
+    pub(crate) fn program(&self, path: &str, mode: u32, content: &str) {
+        let path = self.hook_path(path);
+        fs::create_dir_all(path.parent().expect("it has one")).expect("made");
+        // A file that this process has written may be open in one that it has just forked, and then cannot be run.
+        let mut install = Command::new("install");
+        install.args(["-m", &format!("{mode:o}"), "/dev/stdin"]).arg(path);
+        succeeded(install, content.as_bytes());
+    }
+
+    pub(crate) fn hook_path(&self, path: &str) -> PathBuf {
+        self.git_dir.join("hooks").join(path)
+    }
+
+    /// Calls a hook as Git does: by its path, in the git directory.
+    pub(crate) fn call(&self, hook: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(Path::new("./hooks").join(hook));
+        isolated(&mut command, &self.git_dir);
+        command.args(args).env("GIT_DIR", ".");
+        command
+    }
+
     pub(crate) fn git(&self, args: &[&str]) -> String {
         text(succeeded(git(&self.git_dir, args), b""))
     }
