@@ -125,6 +125,8 @@ pub(crate) struct Engine {
     pub(crate) looked: AtomicU64,
     /// Repositories whose last commit failed, and what of it does not follow from their files, in order.
     pub(crate) failing: Mutex<HashMap<RepositoryKey, Vec<Unwritten>>>,
+    /// Repositories with pushes that may end without a record.
+    pub(crate) pushing: Mutex<HashSet<RepositoryKey>>,
     /// Repositories that could not be looked at the last time.
     pub(crate) troubled: Mutex<HashSet<RepositoryKey>>,
     /// Repositories that are gone, and whose end could not be written yet.
@@ -168,6 +170,7 @@ impl Engine {
             scanned: AtomicBool::new(false),
             looked: AtomicU64::new(0),
             failing: Mutex::default(),
+            pushing: Mutex::default(),
             troubled: Mutex::default(),
             unburied: Mutex::default(),
             burying: Mutex::default(),

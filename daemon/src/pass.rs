@@ -6,9 +6,11 @@
 //! as a job, in order. A pass never waits for a commit, an object database that is slow, or a subscriber: the values
 //! it concluded are kept as an overlay over the store until their commit is done.
 
+mod journal;
 mod named;
 mod whole;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -25,6 +27,7 @@ use refwatch_watcher::wake::{Pending, Whole};
 
 use crate::directory::{Health, Watched};
 use crate::engine::{DOUBT, Engine, Job, Repository, State, Trouble, lock};
+pub(crate) use journal::Hooks;
 
 /// Jobs of one repository that may wait for an ancestry question.
 const HELD_MAX: usize = 4096;
@@ -166,6 +169,10 @@ impl Engine {
             .extend(held.into_iter().filter_map(Job::into_unwritten));
         state.looked = false;
         state.signature = None;
+        // What was taken from the journal is taken again.
+        let row = self.store.read().and_then(|reader| reader.repository(repository.key)).ok().flatten();
+        let saved = row.and_then(|row| Some((row.journal_position?, row.object_format)));
+        state.hooks = saved.map(|(bytes, format)| Box::new(Hooks::from_saved(bytes, format)));
         let unwritten = lock(&self.failing).remove(&repository.key).unwrap_or_default();
         if repository.created.load(Ordering::Acquire) {
             for unwritten in unwritten {
@@ -177,21 +184,38 @@ impl Engine {
         }
     }
 
-    /// Derives what happened from what was seen, and hands it on to be described and committed.
+    /// Derives what happened from what was seen, and hands it on to be described and committed. Refs in `unjudged` were
+    /// looked at without a result.
+    ///
+    /// # Errors
+    /// [`ReadError`]; nothing is concluded then.
     pub(crate) fn conclude(
         self: &Arc<Self>,
         repository: &Arc<Repository>,
         state: &mut State,
         origin: Origin,
-        seen: Vec<Seen>,
+        mut seen: Vec<Seen>,
+        unjudged: &BTreeSet<RefName>,
         mut job: Job,
-    ) {
+    ) -> Result<(), ReadError> {
         for seen in seen.iter().filter(|seen| seen.look.before.as_ref().is_some_and(RefState::is_broken)) {
             self.problems.resolve(&state.path_of(&seen.look.name));
         }
         self.tell_broken(state, seen.iter().filter_map(|seen| Some((&seen.look.name, seen.broken?))));
-        let looks: Vec<Look> = seen.iter().map(|seen| seen.look.clone()).collect();
-        let reconciled = reconcile(origin, &looks, &[], &[]);
+        let reconciled = match state.hooks.take() {
+            Some(mut hooks) if state.create.is_none() => {
+                let place = journal::Place { engine: self, repository, format: state.layout.format };
+                let explained = journal::explain(&place, &mut hooks, origin, &mut seen, unjudged, &mut job);
+                state.hooks = Some(hooks);
+                explained?
+            }
+            hooks => {
+                state.hooks = hooks;
+                journal::skip(state, &mut job);
+                let looks: Vec<Look> = seen.iter().map(|seen| seen.look.clone()).collect();
+                reconcile(origin, &looks, &[], &[])
+            }
+        };
         for anomaly in &reconciled.anomalies {
             self.metrics.anomalies.inc(anomaly.kind.as_str());
         }
@@ -200,6 +224,7 @@ impl Engine {
         }
         job.take(reconciled.drafts, seen);
         self.hand_on(repository, state, job);
+        Ok(())
     }
 
     /// Names refs that cannot be read to whoever can mend them.

@@ -13,6 +13,7 @@ pub(crate) struct Settings {
     pub(crate) baseline: Baseline,
     pub(crate) store: StoreSettings,
     pub(crate) watch: WatchSettings,
+    pub(crate) hooks: HookSettings,
     pub(crate) ancestry: AncestrySettings,
     pub(crate) classify: ClassifySettings,
     pub(crate) grpc: GrpcSettings,
@@ -69,6 +70,31 @@ pub(crate) struct WatchSettings {
     pub(crate) depth_max: usize,
     /// `watch.workers`: passes at the same time. 1 to 64.
     pub(crate) workers: usize,
+}
+
+/// The hook that explains changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotificationPhase {
+    /// Each transaction by itself.
+    ReferenceTransaction,
+    /// Each accepted push as a whole.
+    PostReceive,
+}
+
+/// `[hooks]`
+#[derive(Clone, Debug)]
+pub(crate) struct HookSettings {
+    /// `hooks.event_notification_phase`: `reference-transaction` or `post-receive`.
+    pub(crate) phase: NotificationPhase,
+    /// `hooks.wait_ms_max`: how long a change waits for its record. 0 to 60,000.
+    pub(crate) wait_max: Duration,
+}
+
+impl HookSettings {
+    /// True where accepted pushes are told as a whole.
+    pub(crate) fn whole_pushes(&self) -> bool {
+        self.phase == NotificationPhase::PostReceive
+    }
 }
 
 /// `[ancestry]`
@@ -150,6 +176,10 @@ impl Default for Settings {
                 settle_max: Duration::from_secs(5),
                 depth_max: 8,
                 workers: 4,
+            },
+            hooks: HookSettings {
+                phase: NotificationPhase::ReferenceTransaction,
+                wait_max: Duration::from_millis(500),
             },
             ancestry: AncestrySettings { commits_max: 1_000_000, time_max: Duration::from_secs(2) },
             classify: ClassifySettings {

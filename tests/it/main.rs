@@ -11,6 +11,7 @@ mod clients;
 mod formats;
 mod full;
 mod guarantees;
+mod hooks;
 mod ingest;
 mod polling;
 mod repositories;

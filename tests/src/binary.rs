@@ -17,6 +17,16 @@ pub fn refwatch() -> &'static Path {
     binary.as_deref().expect("cargo build -p refwatch-daemon succeeds")
 }
 
+/// The program that Git runs as its hooks: beside the daemon, and built with it.
+///
+/// # Panics
+/// When it is not there.
+pub fn refwatch_hook() -> PathBuf {
+    let hook = refwatch().with_file_name("refwatch-hook");
+    assert!(hook.is_file(), "{} is built with the daemon", hook.display());
+    hook
+}
+
 /// The writer that uses gitoxide. Cargo builds it with the tests.
 ///
 /// # Panics
@@ -36,7 +46,17 @@ fn build() -> Option<PathBuf> {
     };
     let target = directory.parent().expect("a profile's directory is in the target directory");
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "-p", "refwatch-daemon", "--bin", "refwatch", "--profile", profile])
+        .args([
+            "build",
+            "--quiet",
+            "-p",
+            "refwatch-daemon",
+            "-p",
+            "refwatch-hook",
+            "--bins",
+            "--profile",
+            profile,
+        ])
         .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -27,6 +27,7 @@ use files::Files;
 pub use files::{FILES_MAX, WRITER_WAIT_MS_MAX};
 pub use position::{MalformedPosition, POSITION_BYTES_MAX, Position};
 use reading::Reading;
+pub use refwatch_hook::space::own as process_space;
 pub use rotate::ROTATE_BYTES_MIN;
 pub use saved::{SAVED_BYTES_MAX, Saved};
 
@@ -78,6 +79,8 @@ pub struct Recorded {
     pub parent_pid: u32,
     /// When the parent started, in clock ticks since the machine did; 0 where that is not known.
     pub parent_start_ticks: u64,
+    /// Where these numbers of processes mean something: [`process_space`] of the hook; 0 where that is not known.
+    pub process_space: u64,
     /// The position right after this record.
     pub next: Position,
 }

@@ -21,6 +21,7 @@ use refwatch_watcher::wake::{Board, Wake, Whole};
 
 use super::{DOUBT, DOUBT_MAX, Engine, Job, Parts, Repository, Root, State, Trouble, Unwritten, lock};
 use crate::directory::{Entry, Health, Watched};
+use crate::pass::Hooks;
 use crate::settings::WatchMode;
 
 /// Directories below one root that are looked into.
@@ -74,6 +75,8 @@ impl Engine {
             followed.by_identity.insert(row.identity, row.key);
             let repository = Repository::new(row.key, layout, row.identity);
             repository.lock().signature = row.signature;
+            repository.lock().hooks =
+                row.journal_position.map(|bytes| Box::new(Hooks::from_saved(bytes, row.object_format)));
             repository.created.store(true, Ordering::Relaxed);
             if let Some(notifier) = &self.notifier {
                 notifier.register(Arc::clone(&repository.lock().layout.git_dir), row.key);

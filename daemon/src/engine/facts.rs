@@ -41,12 +41,16 @@ pub(crate) struct Job {
     /// Events that come before those of the drafts.
     pub(crate) first: Vec<Event>,
     pub(crate) drafts: Vec<Draft>,
+    /// Events that come after them.
+    pub(crate) last: Vec<Event>,
     /// One for each step of each draft, in order; `None` while not known.
     pub(crate) facts: Vec<Option<Facts>>,
     pub(crate) seen: Vec<Seen>,
     /// What was seen is taken as known: refs are written without events.
     pub(crate) known: bool,
     pub(crate) signature: SignatureWrite,
+    /// What is kept of the journal of hooks.
+    pub(crate) journal: Option<Vec<u8>>,
     pub(crate) ticket: u64,
     pub(crate) generation: u32,
 }
@@ -61,6 +65,8 @@ impl Job {
             write: None,
             first: Vec::new(),
             drafts: Vec::new(),
+            last: Vec::new(),
+            journal: None,
             facts: Vec::new(),
             seen: Vec::new(),
             known: false,
@@ -118,6 +124,8 @@ impl Job {
         self.write.is_none()
             && self.first.is_empty()
             && self.drafts.is_empty()
+            && self.last.is_empty()
+            && self.journal.is_none()
             && self.seen.is_empty()
             && self.signature == SignatureWrite::Keep
     }

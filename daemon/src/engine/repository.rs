@@ -14,9 +14,13 @@ use refwatch_store::{FsIdentity, NewRepository, RepositoryKey, RepositoryWrite};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
 
 use super::{DOUBT, DOUBT_MAX, Job, RETRY_FIRST, RETRY_LAST};
+use crate::pass::Hooks;
 
 /// Values that the store holds already and that are kept in memory all the same.
 const OVERLAY_KEPT_MAX: usize = 4;
+
+/// How long looks that meet two transactions at once are repeated.
+const MIXED_MAX: Duration = Duration::from_millis(100);
 
 /// One repository that is followed.
 ///
@@ -67,6 +71,10 @@ pub(crate) struct State {
     pub(crate) doubted_whole: Option<Instant>,
     /// Since when a whole look has seen locks.
     pub(crate) settling: Option<Instant>,
+    /// Since when looks have met two transactions at once.
+    pub(crate) mixed: Option<Instant>,
+    /// What hooks record; `None` where none are installed.
+    pub(crate) hooks: Option<Box<Hooks>>,
     pub(crate) trouble: Option<Trouble>,
     /// Since when the repository has not been at its path.
     pub(crate) gone: Option<Instant>,
@@ -121,6 +129,8 @@ impl Repository {
             doubted: HashMap::new(),
             doubted_whole: None,
             settling: None,
+            mixed: None,
+            hooks: None,
             trouble: None,
             gone: None,
         };
@@ -226,6 +236,12 @@ impl State {
     /// True while the directory at its path is the one it was found as.
     pub(crate) fn is_itself(&self) -> bool {
         layout::identity(self.git_dir()).is_ok_and(|there| there == self.identity)
+    }
+
+    /// True where two transactions that were met at once are worth another look: for a short time, since some writers
+    /// never pause.
+    pub(crate) fn may_be_mixed(&mut self) -> bool {
+        self.mixed.get_or_insert_with(Instant::now).elapsed() < MIXED_MAX
     }
 
     /// True when what makes the repository one has changed within `lately`: perhaps it is being removed file by file.

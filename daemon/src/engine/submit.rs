@@ -48,6 +48,7 @@ impl Engine {
     fn commit_of(&self, repository: &Repository, job: &mut Job) -> Commit {
         let mut commit = Commit::new(repository.key, job.observed_at_us);
         commit.signature = job.signature;
+        commit.journal_position = job.journal.take();
         commit.repository_write = job.write.take();
         commit.baseline = job.known;
         commit.events = std::mem::take(&mut job.first);
@@ -68,6 +69,7 @@ impl Engine {
             commit.events.extend(describe(&rules, &draft, &facts[at..at + steps]));
             at += steps;
         }
+        commit.events.append(&mut job.last);
         for event in &mut commit.events {
             if event.kind == EventType::RefBroken {
                 let seen = job.seen.iter().find(|seen| event.name.as_ref() == Some(&seen.look.name));

@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use refwatch_store::RepositoryKey;
+use refwatch_watcher::journal::Journal;
 use refwatch_watcher::signature;
 use refwatch_watcher::wake::{Wake, Whole};
 
-use super::{Engine, RETRY_LAST, State};
+use super::{Engine, RETRY_LAST, State, lock};
 
 /// How long a sweep waits for what notifications have told to be looked at.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
@@ -112,7 +113,8 @@ impl Engine {
         let layout = state.layout.clone();
         let tell = &mut |directory: &Path| before_read(self, key, &mut state, directory);
         let now = signature::watched_signature(&layout, tell).ok().flatten();
-        now.is_none() || now.map(|now| now.0) != state.signature
+        let is_news = state.hooks.as_ref().is_some_and(|hooks| hooks.has_news(&Journal::of(&layout)));
+        is_news || now.is_none() || now.map(|now| now.0) != state.signature
     }
 
     /// Runs the thread that polls.
@@ -134,6 +136,11 @@ impl Engine {
                 walk_took = walked.elapsed();
             }
             self.poll_repositories(None);
+            // Whether receive-pack has ended no notification tells.
+            let pushing: Vec<RepositoryKey> = lock(&self.pushing).iter().copied().collect();
+            for key in pushing {
+                self.board.post(key, Wake::Journal);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! A look at the refs that wakes named: one small read each, however many refs the repository has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,7 +15,7 @@ use refwatch_watcher::notify::Notifier;
 use refwatch_watcher::scan::{self, Observed};
 use refwatch_watcher::wake::{Named, Pending, Wake, Whole};
 
-use super::{PassError, Seen, state_of};
+use super::{PassError, Seen, journal, state_of};
 use crate::engine::{DOUBT, Engine, Job, Repository, State};
 
 /// Names from which on they are read by several threads.
@@ -55,6 +55,7 @@ pub(super) fn look(
     pending: &Pending,
 ) -> Result<(), PassError> {
     let job = Job::new(state, pending.since);
+    journal::hear(engine, repository, state);
     // Told like files: renamed away or into place.
     let mut renamed: BTreeSet<Box<[u8]>> = BTreeSet::new();
     let mut names = Vec::with_capacity(pending.names.len());
@@ -63,6 +64,9 @@ pub(super) fn look(
             Ok(name) => names.push((name, *named)),
             Err(_) => drop(renamed.insert(path.clone())),
         }
+    }
+    if let Some(hooks) = &state.hooks {
+        add(&mut names, hooks.names());
     }
     let readings = read(state, names)?;
     let mut judged = judge(engine, repository, state, readings)?;
@@ -82,13 +86,15 @@ pub(super) fn look(
     let found = judge(engine, repository, state, below)?;
     judged.seen.extend(found.seen);
     judged.again.extend(found.again);
+    let unjudged: BTreeSet<RefName> =
+        judged.again.iter().filter_map(|(name, _)| RefName::new(name).ok()).collect();
     if !judged.again.is_empty() {
         engine.board.put_back(repository.key, judged.again, DOUBT + Duration::from_millis(5));
     }
     let mut seen = judged.seen;
     seen.sort_by(|left, right| left.look.name.cmp(&right.look.name));
     seen.dedup_by(|later, earlier| later.look.name == earlier.look.name);
-    if seen.is_empty() {
+    if seen.is_empty() && state.hooks.is_none() {
         return Ok(());
     }
     if seen.iter().any(|seen| seen.look.after.is_none()) {
@@ -100,8 +106,19 @@ pub(super) fn look(
         engine.board.put_back_whole(repository.key, Whole::Notified, Duration::ZERO);
         return Ok(());
     }
-    engine.conclude(repository, state, Origin::Notify, seen, job);
+    engine.conclude(repository, state, Origin::Notify, seen, &unjudged, job)?;
     Ok(())
+}
+
+/// Adds refs that are looked at because hooks told of them.
+fn add(names: &mut Vec<(RefName, Named)>, mut more: BTreeMap<RefName, Named>) {
+    for (name, named) in &mut *names {
+        if let Some(more) = more.remove(name) {
+            named.count += more.count;
+            named.locked |= more.locked;
+        }
+    }
+    names.extend(more);
 }
 
 /// Reads the files of refs; many of them by a few threads, since most of the time goes into opening files.
@@ -140,8 +157,10 @@ fn judge(
     let named = readings.iter().any(|reading| reading.named.is_some());
     let fence = engine.notifier.as_ref().filter(|_| named).map(Notifier::begin_fence);
     engine.metrics.refs_read.add(readings.len() as u64);
-    let known = known(engine, repository, &readings)?;
+    let known = known(engine, repository, readings.iter().map(|reading| &reading.name))?;
     let told = fence.is_none_or(|fence| fence.wait(Instant::now() + BEHIND_MAX));
+    let mut late_names = 0;
+    let mut counts = Vec::new();
     for (reading, (before, before_peeled)) in readings.into_iter().zip(known) {
         let Reading { name, observed, named } = reading;
         if observed.is_none() && before.is_none() {
@@ -155,29 +174,43 @@ fn judge(
             continue;
         }
         state.doubted.remove(&name);
-        let coalesced = named
-            .is_none_or(|named| is_coalesced(engine, repository, state, &name, named, after.as_ref(), told));
+        let late = match named {
+            Some(_) if told => late(engine, repository, state, &name, after.as_ref()),
+            Some(_) | None => Named::default(),
+        };
+        late_names += usize::from(late.count > 0);
+        let coalesced = named.is_none_or(|named| named.count + late.count > 1 || !told);
         let look = Look::new(name, before, after, coalesced);
         if look.before != look.after {
+            let count = named.map_or(0, |named| named.count).saturating_add(late.count);
+            counts.push(Named { count, locked: named.is_some_and(|named| named.locked) || late.locked });
             judged.seen.push(Seen { look, before_peeled, after_peeled: None, broken });
         }
+    }
+    if late_names > 0 && judged.seen.len() > 1 && state.hooks.is_none() && state.may_be_mixed() {
+        // A later transaction has begun to show: what is seen is a part of it beside the one before.
+        let seen = std::mem::take(&mut judged.seen).into_iter().map(|seen| seen.look.name.into_bytes());
+        engine.board.put_back(repository.key, seen.zip(counts).collect(), Duration::ZERO);
+    } else {
+        state.mixed = None;
     }
     Ok(judged)
 }
 
-/// The values that subscribers hold or will hold, in the order of the readings.
-fn known(engine: &Engine, repository: &Repository, readings: &[Reading]) -> Result<Vec<Known>, ReadError> {
+/// The values that subscribers hold or will hold of some refs, in their order.
+pub(super) fn known<'a>(
+    engine: &Engine,
+    repository: &Repository,
+    names: impl ExactSizeIterator<Item = &'a RefName> + Clone,
+) -> Result<Vec<Known>, ReadError> {
     // First the overlay, then the store, opened after: what left the overlay in between is in the store by then.
     let overlaid: Vec<_> = {
         let overlays = repository.overlays();
-        readings
-            .iter()
-            .map(|reading| overlays.get(&reading.name).map(|over| (over.state.clone(), over.peeled)))
-            .collect()
+        names.clone().map(|name| overlays.get(name).map(|over| (over.state.clone(), over.peeled))).collect()
     };
     let mut reader = None;
-    let mut known = Vec::with_capacity(readings.len());
-    for (reading, overlaid) in readings.iter().zip(overlaid) {
+    let mut known = Vec::with_capacity(names.len());
+    for (name, overlaid) in names.zip(overlaid) {
         known.push(match overlaid {
             Some(overlaid) => overlaid,
             None => {
@@ -185,7 +218,7 @@ fn known(engine: &Engine, repository: &Repository, readings: &[Reading]) -> Resu
                     Some(reader) => reader,
                     None => reader.insert(engine.store.read()?),
                 };
-                match reader.get_ref(repository.key, &reading.name)? {
+                match reader.get_ref(repository.key, name)? {
                     Some((state, peeled)) => (Some(state), peeled),
                     None => (None, None),
                 }
@@ -220,32 +253,28 @@ fn is_only_packed(state: &State, name: &RefName) -> bool {
     state.layout.storage == RefStorage::Files && state.path_of(name).symlink_metadata().is_err()
 }
 
-/// Tells whether values between the last look and this one may have gone unseen.
+/// Takes back the wakes of a ref that came while this look was going on, where they tell of the value that was read.
 ///
-/// One notification since the last look means one value. A second one may have come while this look was going on,
-/// before or after the file was read: reading it again tells, since a value that is put in place anew differs.
-fn is_coalesced(
+/// One notification since the last look means one value. A second one may have come before or after the file was read:
+/// reading it again tells, since a value that is put in place anew differs. Then it is left for the next look.
+fn late(
     engine: &Engine,
     repository: &Repository,
     state: &State,
     name: &RefName,
-    named: Named,
     after: Option<&RefState>,
-    told: bool,
-) -> bool {
-    if named.count > 1 || !told {
-        return true;
-    }
-    let Some(late) = engine.board.recall(repository.key, name.as_bytes()) else { return false };
+) -> Named {
+    let Some(late) = engine.board.recall(repository.key, name.as_bytes()) else { return Named::default() };
     let same = match (scan::one(&state.layout, name), after) {
         (Ok(Some(Observed::Good(now))), Some(RefState::Good(after))) => now == *after,
         (Ok(Some(Observed::Broken(_))), Some(RefState::Broken { .. })) | (Ok(None), None) => true,
         (Ok(Some(_)), _) | (Ok(None), Some(_)) | (Err(_), _) => false,
     };
-    if !same {
-        engine.board.put_back(repository.key, vec![(name.as_bytes().into(), late)], Duration::ZERO);
+    if same {
+        return late;
     }
-    same
+    engine.board.put_back(repository.key, vec![(name.as_bytes().into(), late)], Duration::ZERO);
+    Named::default()
 }
 
 /// Tells the board of a lock that was made before its directory was watched.

@@ -1,5 +1,6 @@
 //! A look at every ref of a repository.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
@@ -11,7 +12,7 @@ use refwatch_watcher::layout;
 use refwatch_watcher::scan::{self, Scan};
 use refwatch_watcher::wake::{Pending, Whole};
 
-use super::{PassError, Seen, state_of};
+use super::{PassError, Seen, journal, state_of};
 use crate::engine::{DOUBT, DOUBT_MAX, Engine, Job, Overlaid, Repository, State};
 
 /// How long a whole look that saw locks waits before it looks again.
@@ -37,6 +38,7 @@ pub(super) fn look(
     repository.lay_out(state, probed?);
     state.probed = true;
     let mut job = Job::new(state, pending.since);
+    journal::hear(engine, repository, state);
     let scan = scan(engine, repository.key, state)?;
     let first = !state.looked;
     let mut seen = compare(engine, repository, state, &scan)?;
@@ -100,7 +102,7 @@ pub(super) fn look(
         job.sign(signature, state.signature);
     }
     let quiet = seen.is_empty();
-    engine.conclude(repository, state, origin, seen, job);
+    engine.conclude(repository, state, origin, seen, &BTreeSet::new(), job)?;
     drop(baseline);
     if quiet {
         state.signature = signature;

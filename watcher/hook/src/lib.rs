@@ -5,6 +5,7 @@
 
 pub mod crc;
 pub mod record;
+pub mod space;
 
 /// The directory below the git directory that holds the journal, or a symbolic link to it. Where it is missing, hooks
 /// record nothing: making it is what installs them.

@@ -5,7 +5,8 @@
 //! length       4 bytes: of the payload
 //! checksum     4 bytes: CRC-32 of the payload
 //! payload      fields, each 4 bytes of length and that many bytes:
-//!   head         phase 1, flags 1, id 8, wall clock 8, monotonic clock 8, pid 4, parent's pid 4, parent's start 8
+//!   head         phase 1, flags 1, id 8, wall clock 8, monotonic clock 8, pid 4, parent's pid 4, parent's start 8,
+//!                process space 8
 //!   actor        bytes
 //!   options      fields, one an option
 //!   worktree     bytes
@@ -52,7 +53,7 @@ pub const INPUT_BYTES_MAX: usize = 64 << 20;
 pub const REFUSED_BY_BYTES_MAX: usize = 255;
 
 /// Length of the head, in bytes.
-const HEAD_BYTES: usize = 42;
+const HEAD_BYTES: usize = 50;
 
 /// Room for the outcome and for fields that a later program appends, in bytes. What is at its limits and has an outcome
 /// must pass with those who know of none.
@@ -133,6 +134,8 @@ pub struct Facts<'a> {
     pub parent_pid: u32,
     /// When the parent started, in clock ticks since the machine did; 0 where that is not known.
     pub parent_start_ticks: u64,
+    /// Where the numbers of processes mean what they say: [`crate::space::own`]; 0 where that is not known.
+    pub process_space: u64,
     /// Who did it, at most [`ACTOR_BYTES_MAX`]; empty where nobody says.
     pub actor: &'a [u8],
     /// Options of the push, at most [`PUSH_OPTIONS_MAX`] of [`PUSH_OPTION_BYTES_MAX`].

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::{env, io};
 
 use refwatch_hook::record::{Encoder, Facts, Outcome, Phase};
+use refwatch_hook::space;
 
 use crate::run::{Refusal, read_input};
 use crate::{journal, machine, place, said};
@@ -88,6 +89,8 @@ impl Recording {
             pid,
             parent_pid,
             parent_start_ticks: machine::start_ticks(parent_pid).unwrap_or(0),
+            // Only the end of a push is told by its process.
+            process_space: if phase == Phase::PreReceive { space::own() } else { 0 },
             actor: actor.as_encoded_bytes(),
             push_options: options.iter().map(|option| option.as_encoded_bytes()).collect(),
             worktree: place.worktree.as_encoded_bytes(),

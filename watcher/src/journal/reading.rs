@@ -109,6 +109,7 @@ impl Reading {
             pid: record.facts.pid,
             parent_pid: record.facts.parent_pid,
             parent_start_ticks: record.facts.parent_start_ticks,
+            process_space: record.facts.process_space,
             next: self.batch.next,
         });
     }

@@ -77,6 +77,7 @@ fn facts(id: u64) -> Facts<'static> {
         pid: 2,
         parent_pid: 3,
         parent_start_ticks: 4,
+        process_space: 0,
         actor: b"",
         push_options: Vec::new(),
         worktree: b"",

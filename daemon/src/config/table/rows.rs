@@ -8,12 +8,13 @@ use tracing_subscriber::filter::LevelFilter;
 use super::super::LogFormat;
 use super::super::kind::Kind;
 use super::{Draft, Setting, millis, narrow};
-use crate::settings::{Baseline, WatchMode};
+use crate::settings::{Baseline, NotificationPhase, WatchMode};
 
 /// Sections, in the order of the documentation.
 pub(in super::super) const SECTIONS: &[(&str, &str)] = &[
     ("store", "Where the log is kept, and how much of it."),
     ("watch", "How changes are noticed."),
+    ("hooks", "What is made of what Git's hooks record, where they are installed."),
     ("ancestry", "How far history is walked to tell a fast-forward from a forced update."),
     ("classify", "What events are called."),
     ("grpc", "The service that events are streamed from."),
@@ -164,6 +165,29 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
         "Repositories that are looked at at the same time.",
         |d| d.settings.watch.workers as u64,
         |d, v| d.settings.watch.workers = narrow(v),
+    ),
+    word(
+        "hooks.event_notification_phase",
+        &["reference-transaction", "post-receive"],
+        "Which hook explains changes: `reference-transaction`, with every transaction by itself, or `post-receive`, with each accepted push as one.",
+        |d| match d.settings.hooks.phase {
+            NotificationPhase::ReferenceTransaction => "reference-transaction",
+            NotificationPhase::PostReceive => "post-receive",
+        },
+        |d, v| {
+            d.settings.hooks.phase = if v == "post-receive" {
+                NotificationPhase::PostReceive
+            } else {
+                NotificationPhase::ReferenceTransaction
+            };
+        },
+    ),
+    number(
+        "hooks.wait_ms_max",
+        (0, 60_000),
+        "How long a change waits for the record of its hook before it is told without, in milliseconds.",
+        |d| millis(d.settings.hooks.wait_max),
+        |d, v| d.settings.hooks.wait_max = Duration::from_millis(v),
     ),
     number(
         "ancestry.commits_max",

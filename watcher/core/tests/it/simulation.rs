@@ -346,7 +346,9 @@ fn who_is_patient_tells_every_value_by_its_record() {
         let of_record = |record: &Transaction| -> BTreeSet<(RefName, Option<Target>)> {
             let update = |update: &refwatch_core::journal::Update| match update.new {
                 refwatch_core::journal::Value::Oid(oid) => (update.name.clone(), Some(Target::Direct(oid))),
-                _ => unreachable!("only objects are set"),
+                refwatch_core::journal::Value::Zero | refwatch_core::journal::Value::Symbolic(_) => {
+                    unreachable!("only objects are set")
+                }
             };
             record.updates.iter().map(update).collect()
         };

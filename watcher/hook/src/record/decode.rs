@@ -105,6 +105,8 @@ pub fn decode(payload: &[u8]) -> Result<Record<'_>, Malformed> {
         pid: head.u32()?,
         parent_pid: head.u32()?,
         parent_start_ticks: head.u64()?,
+        // Not there in older records.
+        process_space: head.u64().unwrap_or(0),
         actor: cut.field(ACTOR_BYTES_MAX)?,
         push_options: options(cut.field(PUSH_OPTIONS_MAX * (4 + PUSH_OPTION_BYTES_MAX))?)?,
         worktree: cut.field(WORKTREE_BYTES_MAX)?,

@@ -33,7 +33,9 @@ impl Encoder {
         for value in [facts.pid, facts.parent_pid] {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
-        bytes.extend_from_slice(&facts.parent_start_ticks.to_le_bytes());
+        for value in [facts.parent_start_ticks, facts.process_space] {
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
         push_field(&mut bytes, first(facts.actor, ACTOR_BYTES_MAX));
         let cut = || options.iter().map(|option| first(option, PUSH_OPTION_BYTES_MAX));
         push_length(&mut bytes, cut().map(|option| 4 + option.len()).sum());

@@ -10,6 +10,7 @@ fn facts() -> Facts<'static> {
         pid: 4_194_303,
         parent_pid: 1,
         parent_start_ticks: u64::MAX,
+        process_space: 0,
         actor: "Zoë".as_bytes(),
         push_options: vec![b"ci.skip", b"", b"\xff\x1dRW\x01"],
         worktree: b"feature",

@@ -1,0 +1,342 @@
+//! Repositories with hooks: every committed value, what changed together, who pushed, and what was refused.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::thread;
+
+use refwatch_proto::v1::{GitEvent, GitEventType as Type, Origin, RejectionStage, SummaryCause};
+use refwatch_tests::{Daemon, Flavour, Options, Repo, World, binary, validate};
+
+use crate::stage::{Stage, list};
+
+const REFERENCE_TRANSACTION: &[&str] = &["reference-transaction"];
+const PUSH: &[&str] = &["pre-receive", "update", "post-receive"];
+const ALL: &[&str] = &["reference-transaction", "pre-receive", "update", "post-receive"];
+
+/// Installs hooks as the installer does.
+fn install(repo: &Repo, hooks: &[&str]) {
+    let directory = repo.git_dir.join("hooks");
+    fs::create_dir_all(&directory).expect("a directory for hooks");
+    fs::create_dir_all(repo.git_dir.join("refwatch")).expect("a directory for the journal");
+    for hook in hooks {
+        symlink(binary::refwatch_hook(), directory.join(hook)).expect("a hook");
+    }
+}
+
+/// What stood there before refwatch's hook.
+fn former(repo: &Repo, hook: &str, script: &str) {
+    let path = repo.git_dir.join("hooks").join(format!("{hook}.refwatch-former"));
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+}
+
+fn commits(repo: &Repo, count: usize) -> Vec<String> {
+    let tree = repo.git(&["hash-object", "-t", "tree", "-w", "/dev/null"]);
+    let mut parent: Option<String> = None;
+    let mut commits = Vec::new();
+    for number in 0..count {
+        let mut arguments = vec!["commit-tree".to_owned(), tree.clone(), "-m".into(), number.to_string()];
+        if let Some(parent) = parent {
+            arguments.extend(["-p".to_owned(), parent]);
+        }
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let commit = repo.git(&arguments);
+        commits.push(commit.clone());
+        parent = Some(commit);
+    }
+    commits
+}
+
+fn is_recorded(event: &GitEvent) -> bool {
+    event.origin() == Origin::Hook && !event.coalesced
+}
+
+/// The values of one ref, each by its own record.
+fn values<'a>(events: &'a [GitEvent], name: &str) -> Vec<&'a str> {
+    let of_ref = events.iter().filter(|event| event.ref_name == name && event.change != 0);
+    of_ref.inspect(|event| assert!(is_recorded(event), "{event:#?}")).map(|event| &*event.new_oid).collect()
+}
+
+#[test]
+fn every_value_of_a_busy_ref_is_told_in_order_by_its_record() {
+    for flavour in [Flavour::PLAIN, Flavour::REFTABLE] {
+        let mut stage = Stage::of(flavour, |repo| install(repo, REFERENCE_TRANSACTION));
+        let commits = commits(&stage.repo, 100);
+        for commit in &commits {
+            stage.repo.git(&["update-ref", "refs/heads/main", commit]);
+        }
+        let events = stage.events();
+        assert_eq!(values(&events, "refs/heads/main"), commits, "{flavour:?}");
+        stage.validate();
+    }
+}
+
+#[test]
+fn every_value_is_told_whatever_eight_writers_do_at_once() {
+    const EACH: usize = 25;
+    let mut stage = Stage::of(Flavour::PLAIN, |repo| install(repo, REFERENCE_TRANSACTION));
+    let commits = commits(&stage.repo, 8 * EACH);
+    let had = write_at_once(&stage.repo, &commits, EACH);
+    let events = stage.events();
+    for (name, had) in had {
+        assert_eq!(values(&events, &name), had, "{name}");
+    }
+    // All of them wanted `shared` too: those that took it, in the order of its values.
+    let shared = values(&events, "refs/heads/shared").len();
+    assert!(shared > 0);
+    stage.validate();
+}
+
+/// Eight processes update a ref each, and one that they share, with its old value stated. Gives what each ref of its
+/// own had.
+fn write_at_once(repo: &Repo, commits: &[String], each: usize) -> Vec<(String, Vec<String>)> {
+    thread::scope(|scope| {
+        let writers: Vec<_> = commits
+            .chunks(each)
+            .enumerate()
+            .map(|(number, commits)| {
+                scope.spawn(move || {
+                    let name = format!("refs/heads/own{number}");
+                    for commit in commits {
+                        repo.git(&["update-ref", &name, commit]);
+                        let output = repo.try_git(&["rev-parse", "-q", "--verify", "refs/heads/shared"]);
+                        let now = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+                        let now = if now.is_empty() { repo.zero() } else { now };
+                        repo.try_git(&["update-ref", "refs/heads/shared", commit, &now]);
+                    }
+                    (name, commits.to_vec())
+                })
+            })
+            .collect();
+        writers.into_iter().map(|writer| writer.join().expect("a writer")).collect()
+    })
+}
+
+#[test]
+fn no_value_is_lost_or_told_twice_when_the_daemon_is_killed_meanwhile() {
+    let world = World::new();
+    let repo = world.repo("team/app.git");
+    install(&repo, REFERENCE_TRANSACTION);
+    let mut daemon = Options::new(&world).start();
+    let commits = commits(&repo, 100);
+    let base = daemon.client().sync().last_sequence;
+    for (at, commit) in commits.iter().enumerate() {
+        repo.git(&["update-ref", "refs/heads/main", commit]);
+        if at % 20 == 10 {
+            daemon.kill9();
+            daemon.restart();
+        }
+    }
+    let client = daemon.client();
+    client.sync();
+    let events: Vec<GitEvent> = client.events().into_iter().filter(|event| event.sequence > base).collect();
+    assert_eq!(values(&events, "refs/heads/main"), commits);
+    validate::unique(&events);
+}
+
+#[test]
+fn refs_of_one_transaction_are_one_transaction_however_fast_they_follow_each_other() {
+    let mut stage = Stage::of(Flavour::PLAIN, |repo| install(repo, REFERENCE_TRANSACTION));
+    let commits = commits(&stage.repo, 30);
+    for commit in &commits {
+        let both = format!("update refs/heads/a {commit}\nupdate refs/heads/b {commit}\n");
+        stage.repo.update(&both);
+    }
+    let events = stage.events();
+    let sizes: Vec<u32> =
+        events.iter().map(|event| event.transaction.as_ref().expect("always set").size).collect();
+    assert_eq!(sizes, vec![2; 60]);
+    assert_eq!(values(&events, "refs/heads/a"), commits);
+    assert_eq!(values(&events, "refs/heads/b"), commits);
+    stage.validate();
+}
+
+#[test]
+fn packing_verifying_and_aborting_are_silent_with_hooks_too() {
+    let mut stage = Stage::of(Flavour::PLAIN, |repo| {
+        install(repo, REFERENCE_TRANSACTION);
+        let [one, two] = repo.history();
+        repo.update(&format!("create refs/heads/main {one}\ncreate refs/tags/v1 {two}\n"));
+    });
+    let [one, two] = stage.repo.history();
+    stage.repo.git(&["pack-refs", "--all"]);
+    stage.repo.update(&format!("verify refs/heads/main {one}\n"));
+    stage.repo.git(&["update-ref", "refs/heads/main", &one]);
+    stage.repo.try_update(format!("start\nupdate refs/heads/main {two}\nprepare\nabort\n").as_bytes());
+    stage.repo.git(&["gc", "-q"]);
+    assert_eq!(stage.told(), list([]));
+    stage.repo.git(&["update-ref", "-d", "refs/tags/v1"]);
+    assert_eq!(stage.told(), list([(Type::TagDeleted, "refs/tags/v1")]));
+    stage.validate();
+}
+
+#[test]
+fn what_runs_no_hook_is_told_all_the_same() {
+    let mut stage = Stage::of(Flavour::PLAIN, |repo| install(repo, REFERENCE_TRANSACTION));
+    let [one, two] = stage.repo.history();
+    stage.repo.gix(&["edit", &format!("refs/heads/main={one}")]);
+    let event = stage.event();
+    assert_eq!((event.r#type(), event.origin()), (Type::BranchCreated, Origin::Notify));
+    stage.repo.git(&["update-ref", "refs/heads/main", &two]);
+    let event = stage.event();
+    assert_eq!((event.r#type(), event.origin()), (Type::BranchUpdated, Origin::Hook));
+    stage.validate();
+}
+
+#[test]
+fn an_accepted_push_is_told_with_its_pusher_and_closed() {
+    for hooks in [ALL, PUSH] {
+        let mut stage = Stage::of(Flavour::PLAIN, |repo| {
+            install(repo, hooks);
+            repo.git(&["config", "receive.advertisePushOptions", "true"]);
+        });
+        let source = stage.world.source(Flavour::PLAIN);
+        let [one, two] = source.0.history();
+        source.push(
+            &stage.repo,
+            &["-o", "ci.skip", &format!("{one}:refs/heads/a"), &format!("{two}:refs/heads/b")],
+        );
+        let events = stage.events();
+        let mut told: Vec<_> = events.iter().map(|event| (event.r#type(), &*event.ref_name)).collect();
+        assert_eq!(told.pop(), Some((Type::PushReceived, "")), "{hooks:?} {events:#?}");
+        told.sort_by_key(|(_, name)| *name);
+        assert_eq!(told, [(Type::BranchCreated, "refs/heads/a"), (Type::BranchCreated, "refs/heads/b")]);
+        assert!(events.iter().all(is_recorded), "{hooks:?} {events:#?}");
+        assert!(events.iter().all(|event| event.push_options == ["ci.skip"]), "{hooks:?} {events:#?}");
+        let summary = events.last().and_then(|event| event.summary).expect("a summary");
+        assert_eq!((summary.created, summary.updated, summary.deleted, summary.rejected), (2, 0, 0, 0));
+        assert_eq!(summary.cause(), SummaryCause::Push);
+        stage.validate();
+    }
+}
+
+#[test]
+fn a_push_refused_at_any_stage_is_told_with_the_stage() {
+    type Prepare = fn(&Repo);
+    let stages: [(&str, Prepare, &str, RejectionStage); 6] = [
+        ("pre-receive", |repo| former(repo, "pre-receive", "exit 3"), "topic", RejectionStage::PreReceive),
+        ("update", |repo| former(repo, "update", "exit 4"), "topic", RejectionStage::Update),
+        (
+            "reference-transaction",
+            |repo| {
+                former(repo, "reference-transaction", "cat > /dev/null; test \"$1\" != prepared");
+            },
+            "topic",
+            RejectionStage::ReferenceTransaction,
+        ),
+        (
+            "denyNonFastForwards",
+            |repo| drop(repo.git(&["config", "receive.denyNonFastForwards", "true"])),
+            "main",
+            RejectionStage::ReceivePack,
+        ),
+        (
+            "a stale old value",
+            |repo| {
+                let move_it = "cat > /dev/null; unset GIT_QUARANTINE_PATH; git update-ref refs/heads/main refs/heads/other";
+                former(repo, "pre-receive", move_it);
+            },
+            "main",
+            RejectionStage::StaleOldValue,
+        ),
+        (
+            "a lock",
+            |repo| fs::write(repo.git_dir.join("refs/heads/topic.lock"), "").expect("written"),
+            "topic",
+            RejectionStage::ReceivePack,
+        ),
+    ];
+    for (what, prepare, branch, expected) in stages {
+        let world = World::new();
+        let repo = world.repo("team/app.git");
+        let source = world.source(Flavour::PLAIN);
+        let [one, two] = source.0.history();
+        let beside = source.0.commit("beside", &[&one]);
+        source.push(&repo, &[&format!("{two}:refs/heads/main"), &format!("{one}:refs/heads/other")]);
+        install(&repo, ALL);
+        prepare(&repo);
+        let options = Options::new(&world).set("classify.protected_refs", "[\"refs/heads/main\"]");
+        let mut stage = Stage::over(options, world, repo);
+        let name = format!("refs/heads/{branch}");
+        let output = source.try_push(&stage.repo, &[&format!("+{beside}:{name}")]);
+        assert!(!output.status.success(), "{what}");
+        let kind = if branch == "main" { Type::ProtectedBranchRejected } else { Type::PushRejected };
+        stage.recorder.wait(what, |recording| !recording.of_type(kind).is_empty());
+        let events = stage.events();
+        let event = events.iter().find(|event| event.r#type() == kind).expect("waited for");
+        let rejection = event.rejection.clone().expect("a rejection says why");
+        assert_eq!(rejection.stage(), expected, "{what}: {rejection:?}");
+        assert!(!rejection.reason.is_empty());
+        assert_eq!((&*event.ref_name, &*event.new_oid, event.change), (&*name, &*beside, 0), "{what}");
+        assert_eq!(event.origin(), Origin::Hook);
+        let of_type = |kind| events.iter().filter(|event| event.r#type() == kind).count();
+        assert_eq!((of_type(kind), of_type(Type::PushReceived)), (1, 0), "{what}: {events:#?}");
+        stage.validate();
+    }
+}
+
+#[test]
+fn whole_pushes_are_told_as_one_where_that_is_asked_for() {
+    let world = World::new();
+    let repo = world.repo("team/app.git");
+    install(&repo, ALL);
+    let options = Options::new(&world).set("hooks.event_notification_phase", "post-receive");
+    let mut stage = Stage::over(options, world, repo);
+    let source = stage.world.source(Flavour::PLAIN);
+    let [one, two] = source.0.history();
+    source.push(&stage.repo, &[&format!("{one}:refs/heads/a"), &format!("{two}:refs/heads/b")]);
+    let events = stage.events();
+    let changes: Vec<_> = events.iter().filter(|event| event.change != 0).collect();
+    let transaction = |event: &GitEvent| event.transaction.clone().expect("always set");
+    assert_eq!(changes.len(), 2);
+    assert_eq!(transaction(changes[0]).id, transaction(changes[1]).id);
+    assert!(changes.iter().all(|event| is_recorded(event)), "{events:#?}");
+    assert_eq!(events.last().map(GitEvent::r#type), Some(Type::PushReceived));
+    stage.validate();
+}
+
+#[test]
+fn a_journal_that_is_damaged_costs_records_and_no_change() {
+    let world = World::new();
+    let repo = world.repo("team/app.git");
+    install(&repo, REFERENCE_TRANSACTION);
+    let mut stage = Stage::over(Options::new(&world), world, repo);
+    let commits = commits(&stage.repo, 3);
+    stage.repo.git(&["update-ref", "refs/heads/main", &commits[0]]);
+    stage.events();
+    append(&stage.repo.git_dir.join("refwatch/journal"), b"\x1dRW\x01 not a record");
+    stage.repo.git(&["update-ref", "refs/heads/main", &commits[1]]);
+    assert_eq!(stage.event().new_oid, commits[1]);
+    fs::remove_dir_all(stage.repo.git_dir.join("refwatch")).expect("removed");
+    stage.repo.git(&["update-ref", "refs/heads/main", &commits[2]]);
+    assert_eq!(stage.event().new_oid, commits[2]);
+    stage.validate();
+}
+
+fn append(path: &Path, bytes: &[u8]) {
+    use std::io::Write as _;
+    let mut file = fs::OpenOptions::new().append(true).open(path).expect("a journal");
+    file.write_all(bytes).expect("written");
+}
+
+#[test]
+fn records_of_the_time_when_no_daemon_ran_are_told_at_the_next_start() {
+    let world = World::new();
+    let repo = world.repo("team/app.git");
+    install(&repo, REFERENCE_TRANSACTION);
+    let commits = commits(&repo, 5);
+    repo.git(&["update-ref", "refs/heads/main", &commits[0]]);
+    // What a fresh log finds is known, records included.
+    let mut daemon: Daemon = Options::new(&world).start();
+    let base = daemon.client().sync().last_sequence;
+    daemon.stop();
+    for commit in &commits[1..] {
+        repo.git(&["update-ref", "refs/heads/main", commit]);
+    }
+    daemon.restart();
+    let client = daemon.client();
+    client.sync();
+    let events: Vec<GitEvent> = client.events().into_iter().filter(|event| event.sequence > base).collect();
+    assert_eq!(values(&events, "refs/heads/main"), commits[1..]);
+}
