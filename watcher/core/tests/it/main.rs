@@ -11,4 +11,5 @@ mod links;
 mod push_cases;
 mod push_given;
 mod push_laws;
+mod push_simulation;
 mod simulation;
