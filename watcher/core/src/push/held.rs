@@ -131,11 +131,24 @@ impl Push {
         named.any(|(_, update)| !self.update_refused.contains_key(update))
     }
 
+    /// True where it and another push ask to give one ref the same value.
+    pub(super) fn shares(&self, other: &Self) -> bool {
+        let (Some(one), Some(other)) = (&self.attempted, &other.attempted) else { return false };
+        let (few, many) = if one.updates.len() < other.updates.len() { (one, other) } else { (other, one) };
+        few.updates.iter().any(|update| many.named(&update.name).any(|(_, same)| same.new == update.new))
+    }
+
     /// True where a hook is known to have refused it.
     pub(super) fn is_refused(&self, update: &Update) -> bool {
         self.attempted.as_ref().is_some_and(|attempted| attempted.refused.is_some())
             || self.update_refused.contains_key(update)
             || self.has_aborted(update)
+    }
+
+    /// True where the reference-transaction hook refused, and receive-pack died of it: no post-receive will tell of what
+    /// it had committed until then, and of that there is no doubt.
+    pub(super) fn was_killed_by_its_hook(&self) -> bool {
+        self.accepted.is_none() && !self.aborted.is_empty()
     }
 
     pub(super) fn has_committed(&self, update: &Update) -> bool {
@@ -187,15 +200,17 @@ impl Attempted {
     }
 }
 
-/// Notes in pushes of which no post-receive tells what the post-receive of others carried out: what the disk shows there
+/// Notes in pushes of which no post-receive tells what others are known to have carried out: what the disk shows there
 /// is not their doing. A push often fails because another one was faster with the same commit, or is tried again.
 pub(super) fn claim<'a>(over: &'a mut [Push], open: impl Iterator<Item = &'a mut Push>) {
-    let carried_out: BTreeSet<(RefName, Value)> = over
-        .iter()
-        .flat_map(|push| &push.accepted)
-        .flat_map(|accepted| &accepted.updates)
-        .map(|update| (update.name.clone(), update.new.clone()))
-        .collect();
+    let mut carried_out: BTreeSet<(RefName, Value)> = BTreeSet::new();
+    for push in over.iter() {
+        let told = push.accepted.iter().flat_map(|accepted| &accepted.updates);
+        carried_out.extend(told.map(|update| (update.name.clone(), update.new.clone())));
+        if push.was_killed_by_its_hook() {
+            carried_out.extend(push.committed.iter().cloned());
+        }
+    }
     for Push { attempted, claimed, .. } in over.iter_mut().chain(open).filter(|push| push.accepted.is_none())
     {
         let Some(attempted) = attempted else { continue };

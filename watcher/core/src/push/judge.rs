@@ -130,8 +130,7 @@ impl Done {
     /// record was lost.
     fn seen(push: &Push, attempted: &[Update], now: &dyn Fn(&RefName) -> Option<Target>) -> Self {
         let done = |(at, update): (usize, &Update)| {
-            // Of what a push committed before its reference-transaction hook killed it, there is no doubt.
-            let committed = || !push.aborted.is_empty() && push.has_committed(update);
+            let committed = || push.was_killed_by_its_hook() && push.has_committed(update);
             let shown = || holds(&update.new, &update.name, now) && !push.claimed.contains(&at);
             !push.is_refused(update) && (committed() || shown())
         };
@@ -178,7 +177,7 @@ impl<'a> Trial<'a> {
         now: &'a dyn Fn(&RefName) -> Option<Target>,
     ) -> Self {
         let mut trial = Self { push, attempted, others: done.others, fatal: None, culprit: None, now };
-        if !push.aborted.is_empty() && push.accepted.is_none() {
+        if push.was_killed_by_its_hook() {
             trial.fatal = attempted.iter().position(|update| push.has_aborted(update));
         }
         let nothing_done =

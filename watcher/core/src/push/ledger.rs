@@ -133,7 +133,8 @@ impl Ledger {
     }
 
     /// Ends the pushes that are over, by the time of their first records: those accepted, those that pre-receive
-    /// refused, and those whose process is `gone`.
+    /// refused, and those whose process is `gone`. One that is gone waits while another that still runs asks to set one
+    /// of its refs to the same value.
     ///
     /// `now` gives the value on disk, `None` where the ref does not exist. It is to be as fresh as can be: where a ref
     /// moved on after its update was refused for another reason, it is told as stale all the same.
@@ -149,6 +150,15 @@ impl Ledger {
             } else {
                 open.insert(process, push);
             }
+        }
+        // While another push may yet say that it did the same, the disk does not tell which of the two did.
+        loop {
+            let waits = |push: &mut Push| !push.is_over() && open.values().any(|other| push.shares(other));
+            let waiting: Vec<Push> = over.extract_if(.., waits).collect();
+            if waiting.is_empty() {
+                break;
+            }
+            open.extend(waiting.into_iter().map(|push| (push.process, push)));
         }
         over.append(&mut self.replaced);
         over.sort_by_key(|push| (push.at_us, push.process));

@@ -9,6 +9,8 @@ mod histories;
 mod laws;
 mod links;
 mod push_cases;
+mod push_git;
 mod push_given;
 mod push_laws;
+mod push_simulation;
 mod simulation;
