@@ -607,7 +607,10 @@ impl Slot {
         if self.ready_at(settle) > now {
             return false;
         }
-        if self.waits_for_locks() && !self.has_settled() && self.since.is_none_or(|since| since + settle <= now) {
+        if self.waits_for_locks()
+            && !self.has_settled()
+            && self.since.is_none_or(|since| since + settle <= now)
+        {
             // The locks cost one settling time, not one for every change to come.
             self.unsettled = true;
             self.locks.give_up();

@@ -17,9 +17,12 @@ impl Journal {
     /// the current file only.
     pub fn has_news(&self, position: &Position) -> bool {
         let Ok(directory) = dir::open(&self.directory) else { return false };
-        let Ok(identity) = dir::identity(&directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+        let Ok(identity) = dir::identity(&directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW) else {
+            return false;
+        };
         let length = || rustix::fs::statat(&directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW);
-        position.file != Some(identity) || length().is_ok_and(|stat| stat.st_size.cast_unsigned() > position.offset)
+        position.file != Some(identity)
+            || length().is_ok_and(|stat| stat.st_size.cast_unsigned() > position.offset)
     }
 
     /// Rotates the journal when it is read to `position` and at least [`ROTATE_BYTES_MIN`] long: hooks begin a new one.

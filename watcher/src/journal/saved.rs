@@ -1,8 +1,8 @@
 //! What is kept of a journal over restarts: a position, and records before it that are not done with.
 
+use refwatch_core::ObjectFormat;
 use refwatch_core::journal::{Outcome, Update, Value};
 use refwatch_core::push::Said;
-use refwatch_core::ObjectFormat;
 use refwatch_hook::record::{self, Encoder, Facts, Phase};
 
 use super::{Entry, MalformedPosition, PassedOver, Position, parse};
@@ -96,8 +96,8 @@ fn encode(entry: &Entry, format: ObjectFormat) -> Vec<u8> {
     for update in updates {
         line(encoder.input(), update, format);
     }
-    let outcome = refused
-        .map(|refused| record::Outcome { status: refused.status, refused_by: refused.by.as_bytes() });
+    let outcome =
+        refused.map(|refused| record::Outcome { status: refused.status, refused_by: refused.by.as_bytes() });
     encoder.finish_with(outcome.as_ref())
 }
 
@@ -128,11 +128,8 @@ mod tests {
     #[test]
     fn what_is_kept_reads_as_it_was_written_and_no_part_of_it_does() {
         let oid = |byte| Value::Oid(ObjectId::Sha1([byte; 20]));
-        let update = |name: &str, old, new| Update {
-            name: RefName::new(name.as_bytes()).expect("a name"),
-            old,
-            new,
-        };
+        let update =
+            |name: &str, old, new| Update { name: RefName::new(name.as_bytes()).expect("a name"), old, new };
         let updates = vec![
             update("refs/heads/a", Value::Zero, oid(1)),
             update("HEAD", Value::Zero, Value::Symbolic(RefName::new(b"refs/heads/a").expect("a name"))),

@@ -10,9 +10,7 @@ use refwatch_core::describe::{Facts, Rules, describe};
 use refwatch_core::event::Stage;
 use refwatch_core::journal::{Outcome, Transaction, Update, Value};
 use refwatch_core::reconcile::{Emitted, Reconciled, Step, reconcile_patiently};
-use refwatch_core::{
-    Event, EventType, Forward, Look, ObjectId, Origin, RefName, RefState, Snapshot, Target,
-};
+use refwatch_core::{Event, EventType, Forward, Look, ObjectId, Origin, RefName, RefState, Snapshot, Target};
 
 use crate::given::{looks_after, looks_before, name};
 
