@@ -245,7 +245,6 @@ impl Engine {
 
     /// Keeps what is known of a repository that cannot be looked at, and looks again later.
     pub(crate) fn in_trouble(&self, repository: &Repository, state: &mut State, error: &PassError) {
-        let delay = Trouble::again(&mut state.trouble);
         let health = match error {
             PassError::Scan(ScanError::InFlux { .. }) | PassError::Probe(ProbeError::InFlux { .. }) => {
                 Health::InFlux(error.to_string())
@@ -259,6 +258,12 @@ impl Engine {
                 Health::Unreadable(error.to_string())
             }
         };
+        self.look_later(repository, state, health);
+    }
+
+    /// Says how a repository fares that could not be looked at, and looks again, the later the longer that lasts.
+    pub(crate) fn look_later(&self, repository: &Repository, state: &mut State, health: Health) {
+        let delay = Trouble::again(&mut state.trouble);
         self.directory.update(repository.key, |entry| entry.health = health);
         lock(&self.troubled).insert(repository.key);
         self.board.post_later(repository.key, Whole::Retry, delay);

@@ -204,8 +204,13 @@ fn what_was_answered_outlives_a_kill() {
     }
     daemon.stop();
     let mut check = Command::new(binary::refwatch());
-    let checked = check.args(["check", "--db"]).arg(world.database()).output().expect("refwatch runs");
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let checked =
+        check.env_clear().args(["check", "--db"]).arg(world.database()).output().expect("refwatch runs");
+    assert!(
+        checked.status.success(),
+        "{}",
+        String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat())
+    );
 }
 
 #[test]

@@ -19,7 +19,7 @@ use refwatch_watcher::notify::{Notifier, WatchError};
 use refwatch_watcher::signature;
 use refwatch_watcher::wake::{Board, Wake, Whole};
 
-use super::{DOUBT, DOUBT_MAX, Engine, Job, Parts, Repository, Root, State, Trouble, Unwritten, lock};
+use super::{DOUBT, DOUBT_MAX, Engine, Job, Parts, Repository, Root, State, Unwritten, lock};
 use crate::directory::{Entry, Health, Watched};
 use crate::pass::Hooks;
 use crate::settings::WatchMode;
@@ -451,11 +451,7 @@ impl Engine {
 
     /// A repository cannot be looked at, and is not believed gone: it is looked for again later.
     fn is_away(&self, repository: &Repository, state: &mut State, message: &str) {
-        let health = Health::Unreadable(message.to_owned());
-        self.directory.update(repository.key, |entry| entry.health = health);
-        let delay = Trouble::again(&mut state.trouble);
-        lock(&self.troubled).insert(repository.key);
-        self.board.post_later(repository.key, Whole::Retry, delay);
+        self.look_later(repository, state, Health::Unreadable(message.to_owned()));
     }
 
     /// A repository is gone.

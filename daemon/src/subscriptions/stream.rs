@@ -152,9 +152,12 @@ impl Subscription {
         match gathered.frame {
             Some(frame) => {
                 self.all.metrics.events_sent.add(frame.events.into());
-                self.send_now(frame.bytes)
+                self.send(frame.bytes).await
             }
-            None if self.sent.elapsed() >= self.progress_interval => self.send_progress(false),
+            None if self.sent.elapsed() >= self.progress_interval => {
+                self.room().await?;
+                self.send_progress(false)
+            }
             None => {
                 tokio::task::yield_now().await;
                 Ok(())
@@ -164,12 +167,12 @@ impl Subscription {
 
     /// The next piece of the log; `None` when there is none yet.
     async fn gather(&mut self, position: u64) -> Result<Option<Gathered>, Stop> {
-        let log = &self.all.log;
+        let log = Arc::clone(&self.all.log);
         let events_max = gather::recent_events_max(&self.filter, self.batch_bytes_max);
         match log.recent(position, events_max) {
             Recent::Nothing => Ok(None),
             Recent::Segments(segments) => {
-                Ok(Some(gather::from_memory(log, &segments, position, &self.filter, self.batch_bytes_max)))
+                Ok(Some(gather::from_memory(&log, &segments, position, &self.filter, self.batch_bytes_max)))
             }
             Recent::Older => {
                 let (filter, bytes_max) = (Arc::clone(&self.filter), self.batch_bytes_max);
@@ -253,9 +256,9 @@ impl Subscription {
         self.send(walk.end_message(&self.all.log)).await
     }
 
-    /// Reads the store, when it is this stream's turn.
+    /// Reads the store, when it is this stream's turn. As long as that may take, the client hears of it.
     async fn read<T: Send + 'static>(
-        &self,
+        &mut self,
         position: u64,
         read: impl FnOnce(&Log) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Stop> {
@@ -264,11 +267,22 @@ impl Subscription {
         let turn = read_in_turn(log, move |log| {
             read(log).map_err(|error| Failure::of_read(error, position, identity))
         });
-        tokio::select! {
-            biased;
-            () = self.outlet.gone() => Err(Stop::Client),
-            () = self.drain.cancelled() => Err(Stop::Draining),
-            read = turn => Ok(read?),
+        tokio::pin!(turn);
+        let mut due = self.sent + self.progress_interval;
+        loop {
+            // The clock before the read: many short ones may bring nothing to send.
+            tokio::select! {
+                biased;
+                () = self.outlet.gone() => return Err(Stop::Client),
+                () = self.drain.cancelled() => return Err(Stop::Draining),
+                () = tokio::time::sleep_until(due) => {}
+                read = &mut turn => return Ok(read?),
+            }
+            // Without room something waits to be taken: it is not this end that is silent.
+            if self.outlet.has_room() {
+                self.send_progress(false)?;
+            }
+            due = Instant::now() + self.progress_interval;
         }
     }
 

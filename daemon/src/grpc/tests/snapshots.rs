@@ -9,6 +9,7 @@ use refwatch_proto::v1::{self, EventFilter, GitEventType, OnGap, RefChange};
 use tokio::task::JoinSet;
 
 use super::harness::*;
+use crate::log::{Log, STORE_READS_MAX, read_in_turn};
 
 /// What a client holds: the refs of each repository.
 #[derive(Default, Debug, PartialEq, Eq)]
@@ -42,6 +43,7 @@ impl Replica {
                 self.snapshots += 1;
             }
             Kind::Events(batch) => batch.events.into_iter().for_each(|event| self.apply(event)),
+            Kind::Progress(progress) if self.open => assert!(progress.cursor.is_empty()),
             Kind::Progress(progress) => assert!(progress.draining || progress.sequence >= self.sequence),
         }
     }
@@ -204,4 +206,73 @@ async fn a_gap_is_bridged_by_a_reset_and_a_snapshot_if_asked_for() {
     watcher.next().await.unwrap();
     let Kind::Reset(reset) = watcher.next().await.unwrap() else { panic!("no reset") };
     assert_eq!((reset.reason(), reset.lost_first_sequence), (v1::ResetReason::ForeignEpoch, 0));
+}
+
+/// Takes every turn to read the store, in order with all others, until told to give them back.
+struct Turns {
+    taking: JoinSet<Result<(), crate::status::Failure>>,
+    give_back: Vec<std::sync::mpsc::SyncSender<()>>,
+}
+
+impl Turns {
+    async fn take(harness: &Harness) -> Self {
+        let mut turns = Self { taking: JoinSet::new(), give_back: Vec::new() };
+        for _ in 0..STORE_READS_MAX {
+            let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+            let hold = move |_: &Log| {
+                // An error says that the test is over.
+                receiver.recv().ok();
+                Ok(())
+            };
+            turns.taking.spawn(read_in_turn(Arc::clone(&harness.log), hold));
+            turns.give_back.push(sender);
+        }
+        // The runtime has one thread: each has asked for its turn before this goes on.
+        tokio::task::yield_now().await;
+        turns
+    }
+
+    async fn give_back(mut self) {
+        drop(self.give_back);
+        while let Some(taken) = self.taking.join_next().await {
+            taken.unwrap().unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_of_which_nothing_is_wanted_is_not_silent() {
+    let harness = Harness::start().await;
+    let mut repo = harness.repository("a.git");
+    harness.fill(&mut repo, 1, 100);
+    let first = Turns::take(&harness).await;
+    let filter = EventFilter { ref_exclude_globs: vec!["**".to_owned()], ..EventFilter::default() };
+    let request = v1::WatchEventsRequest { filter: Some(filter), progress_interval_ms: 100, ..snapshot() };
+    let mut watcher = harness.watch(request).await;
+    assert!(matches!(watcher.next().await.unwrap(), Kind::Started(_)));
+    let silent = |kind: Kind| match kind {
+        Kind::Progress(progress) => assert_eq!((progress.cursor.as_str(), progress.sequence), ("", 0)),
+        other => panic!("the snapshot cannot go on, but {other:?}"),
+    };
+    for _ in 0..3 {
+        silent(watcher.next().await.unwrap());
+    }
+    // The snapshot's turn to begin is before these, its turn to read the refs after them.
+    let second = Turns::take(&harness).await;
+    first.give_back().await;
+    loop {
+        match watcher.next().await.unwrap() {
+            Kind::SnapshotBegin(begin) => break assert_eq!(begin.repository_count, 1),
+            other => silent(other),
+        }
+    }
+    for _ in 0..3 {
+        silent(watcher.next().await.unwrap());
+    }
+    second.give_back().await;
+    let mut replica = Replica { open: true, ..Replica::default() };
+    while replica.snapshots == 0 {
+        replica.take(watcher.next().await.unwrap());
+    }
+    assert!(replica.refs.is_empty());
 }
