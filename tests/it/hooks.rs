@@ -340,3 +340,22 @@ fn records_of_the_time_when_no_daemon_ran_are_told_at_the_next_start() {
     let events: Vec<GitEvent> = client.events().into_iter().filter(|event| event.sequence > base).collect();
     assert_eq!(values(&events, "refs/heads/main"), commits[1..]);
 }
+
+#[test]
+fn without_hooks_too_transactions_that_follow_each_other_are_told_whole() {
+    let mut stage = Stage::plain();
+    for commit in commits(&stage.repo, 50) {
+        stage.repo.update(&format!("update refs/heads/a {commit}\nupdate refs/heads/b {commit}\n"));
+    }
+    let events = stage.events();
+    let mut values: std::collections::BTreeMap<&str, Vec<&str>> = std::collections::BTreeMap::new();
+    for event in &events {
+        let transaction = event.transaction.as_ref().expect("always set");
+        values.entry(&transaction.id).or_default().push(&event.new_oid);
+    }
+    // Some may be told together, none in halves.
+    for values in values.into_values() {
+        assert!(matches!(values[..], [a, b] if a == b), "{values:?} of {}", events.len());
+    }
+    stage.validate();
+}

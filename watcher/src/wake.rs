@@ -344,10 +344,14 @@ impl Board {
         self.work.notify_one();
     }
 
-    /// Takes back the wakes of one ref that came after its worker had read it.
-    pub fn recall(&self, key: RepositoryKey, path: &[u8]) -> Option<Named> {
+    /// Takes back the wakes of one ref that came after its worker had read it. Also says whether locks are left that were
+    /// there when the last of them came: its siblings may not have changed yet.
+    pub fn recall(&self, key: RepositoryKey, path: &[u8]) -> Option<(Named, bool)> {
         let mut inner = self.lock();
-        inner.slots.get_mut(&key).and_then(|slot| slot.names.remove(path)).map(|name| name.named)
+        let slot = inner.slots.get_mut(&key)?;
+        let name = slot.names.remove(path)?;
+        let barrier = name.barrier.max(slot.barrier_raised);
+        Some((name.named, slot.locks.oldest().is_some_and(|oldest| oldest < barrier)))
     }
 
     /// Waits for work.

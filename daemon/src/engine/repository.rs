@@ -20,7 +20,7 @@ use crate::pass::Hooks;
 const OVERLAY_KEPT_MAX: usize = 4;
 
 /// How long looks that meet two transactions at once are repeated.
-const MIXED_MAX: Duration = Duration::from_millis(100);
+const MIXED_MAX: Duration = Duration::from_millis(500);
 
 /// One repository that is followed.
 ///

@@ -145,6 +145,15 @@ fn read(state: &State, names: Vec<(RefName, Named)>) -> Result<Vec<Reading>, Pas
     })
 }
 
+/// What a look met of later transactions than the one that it was for.
+#[derive(Default)]
+struct Met {
+    /// A value of one was read.
+    later: bool,
+    /// Others of its values may not have been: then it is told whole or not at all.
+    unfinished: bool,
+}
+
 /// Compares readings with what is known.
 fn judge(
     engine: &Engine,
@@ -159,7 +168,7 @@ fn judge(
     engine.metrics.refs_read.add(readings.len() as u64);
     let known = known(engine, repository, readings.iter().map(|reading| &reading.name))?;
     let told = fence.is_none_or(|fence| fence.wait(Instant::now() + BEHIND_MAX));
-    let mut late_names = 0;
+    let mut met = Met::default();
     let mut counts = Vec::new();
     for (reading, (before, before_peeled)) in readings.into_iter().zip(known) {
         let Reading { name, observed, named } = reading;
@@ -176,9 +185,21 @@ fn judge(
         state.doubted.remove(&name);
         let late = match named {
             Some(_) if told => late(engine, repository, state, &name, after.as_ref()),
-            Some(_) | None => Named::default(),
+            Some(_) | None => Late::Nothing,
         };
-        late_names += usize::from(late.count > 0);
+        let late = match late {
+            Late::Nothing => Named::default(),
+            Late::Same { named, unfinished: open } => {
+                met.later = true;
+                met.unfinished |= open;
+                named
+            }
+            Late::Other { named } => {
+                met.later |= named.count > 1;
+                met.unfinished = true;
+                Named::default()
+            }
+        };
         let coalesced = named.is_none_or(|named| named.count + late.count > 1 || !told);
         let look = Look::new(name, before, after, coalesced);
         if look.before != look.after {
@@ -187,8 +208,8 @@ fn judge(
             judged.seen.push(Seen { look, before_peeled, after_peeled: None, broken });
         }
     }
-    if late_names > 0 && judged.seen.len() > 1 && state.hooks.is_none() && state.may_be_mixed() {
-        // A later transaction has begun to show: what is seen is a part of it beside the one before.
+    let is_mixed = met.later && met.unfinished && !judged.seen.is_empty();
+    if is_mixed && state.hooks.is_none() && state.may_be_mixed() {
         let seen = std::mem::take(&mut judged.seen).into_iter().map(|seen| seen.look.name.into_bytes());
         engine.board.put_back(repository.key, seen.zip(counts).collect(), Duration::ZERO);
     } else {
@@ -253,28 +274,44 @@ fn is_only_packed(state: &State, name: &RefName) -> bool {
     state.layout.storage == RefStorage::Files && state.path_of(name).symlink_metadata().is_err()
 }
 
+/// What came of a ref while a look at it was going on.
+enum Late {
+    Nothing,
+    /// The value that was read. The ones that change with it may not have been there yet.
+    Same {
+        named: Named,
+        unfinished: bool,
+    },
+    /// Another value, which is left for the next look. After more than one wake it may not have been the first.
+    Other {
+        named: Named,
+    },
+}
+
 /// Takes back the wakes of a ref that came while this look was going on, where they tell of the value that was read.
 ///
 /// One notification since the last look means one value. A second one may have come before or after the file was read:
-/// reading it again tells, since a value that is put in place anew differs. Then it is left for the next look.
+/// reading it again tells, since a value that is put in place anew differs.
 fn late(
     engine: &Engine,
     repository: &Repository,
     state: &State,
     name: &RefName,
     after: Option<&RefState>,
-) -> Named {
-    let Some(late) = engine.board.recall(repository.key, name.as_bytes()) else { return Named::default() };
+) -> Late {
+    let Some((named, unfinished)) = engine.board.recall(repository.key, name.as_bytes()) else {
+        return Late::Nothing;
+    };
     let same = match (scan::one(&state.layout, name), after) {
         (Ok(Some(Observed::Good(now))), Some(RefState::Good(after))) => now == *after,
         (Ok(Some(Observed::Broken(_))), Some(RefState::Broken { .. })) | (Ok(None), None) => true,
         (Ok(Some(_)), _) | (Ok(None), Some(_)) | (Err(_), _) => false,
     };
     if same {
-        return late;
+        return Late::Same { named, unfinished };
     }
-    engine.board.put_back(repository.key, vec![(name.as_bytes().into(), late)], Duration::ZERO);
-    Named::default()
+    engine.board.put_back(repository.key, vec![(name.as_bytes().into(), named)], Duration::ZERO);
+    Late::Other { named }
 }
 
 /// Tells the board of a lock that was made before its directory was watched.
