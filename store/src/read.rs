@@ -28,7 +28,8 @@ pub enum ReadError {
     #[error("the log is damaged{}: {detail}; run `refwatch check`",
         sequence.map(|sequence| format!(" at {sequence}")).unwrap_or_default())]
     Corrupt {
-        /// Where, if at one event.
+        /// The event that is damaged; where SQLite itself finds the file damaged, the event that was to be read. `None`
+        /// where no event was.
         sequence: Option<u64>,
         /// What does not fit.
         detail: String,
@@ -45,6 +46,21 @@ pub enum ReadError {
         /// What SQLite said.
         detail: String,
     },
+}
+
+impl ReadError {
+    /// The same, of what was being read at a sequence, unless it says where already.
+    fn at(self, sequence: u64) -> Self {
+        match self {
+            ReadError::Corrupt { sequence: None, detail } => {
+                ReadError::Corrupt { sequence: Some(sequence), detail }
+            }
+            ReadError::Corrupt { sequence: Some(_), .. }
+            | ReadError::Expired { .. }
+            | ReadError::Busy { .. }
+            | ReadError::Io { .. } => self,
+        }
+    }
 }
 
 impl From<rusqlite::Error> for ReadError {

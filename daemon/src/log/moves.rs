@@ -16,11 +16,14 @@ const STEP_EVENTS: usize = 32_768;
 /// Moves known from which on those before the floor are forgotten.
 const MOVES_MAX: usize = 10_000;
 
+/// Damaged events in a row that are passed over: more than a page of the database holds.
+const DAMAGED_EVENTS_MAX: u32 = 256;
+
 #[derive(Debug)]
 pub(super) struct Moves {
     known: RwLock<Known>,
-    /// Held while one looks through the log.
-    looking: Mutex<()>,
+    /// Held while one looks through the log: damaged events that were met in a row.
+    looking: Mutex<u32>,
 }
 
 #[derive(Debug)]
@@ -64,7 +67,7 @@ impl Moves {
         if self.known_from() <= after + 1 {
             return Ok(true);
         }
-        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged_events = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let from = self.known_from();
         if from <= after + 1 {
             return Ok(true);
@@ -85,9 +88,14 @@ impl Moves {
             // Where nothing is left to look through, everything is known.
             Ok(_) => reached.unwrap_or(0),
             // Not told here: whoever reads the events themselves meets it in its place, after the good ones.
-            Err(ReadError::Corrupt { sequence: Some(damaged), .. }) => damaged,
+            Err(ReadError::Corrupt { sequence: Some(damaged), .. })
+                if reached.is_some() || *damaged_events < DAMAGED_EVENTS_MAX =>
+            {
+                damaged
+            }
             Err(error) => return Err(error),
         };
+        *damaged_events = if reached.is_some() { 0 } else { *damaged_events + 1 };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for logged in &moves {
             known.insert(logged);

@@ -34,7 +34,7 @@ impl Reader<'_> {
         let mut rows = select.query((after.cast_signed(), sql_limit(limit)))?;
         let mut expected = after + 1;
         let mut handed_out = 0;
-        while let Some(row) = rows.next()? {
+        while let Some(row) = rows.next().map_err(|error| of_sqlite(error, expected))? {
             let event = logged(row, expected)?;
             expected += 1;
             handed_out += 1;
@@ -68,7 +68,7 @@ impl Reader<'_> {
         let mut rows = select.query((before.cast_signed(), sql_limit(limit)))?;
         let mut expected = before - 1;
         let mut handed_out = 0;
-        while let Some(row) = rows.next()? {
+        while let Some(row) = rows.next().map_err(|error| of_sqlite(error, expected))? {
             let event = logged(row, expected)?;
             handed_out += 1;
             if each(event).is_break() {
@@ -98,7 +98,8 @@ impl Reader<'_> {
                     let head = body::head(place, row.get_ref(1)?.as_blob()?);
                     Ok(head.map(|head| head.observed_at_us).map_err(|error| corrupt(sequence, &error)))
                 })
-                .optional()?;
+                .optional()
+                .map_err(|error| of_sqlite(error, sequence))?;
             if head.ok_or_else(|| missing(sequence))?? < time_us {
                 low = sequence + 1;
             } else {
@@ -120,15 +121,20 @@ fn sql_limit(limit: usize) -> i64 {
 }
 
 fn logged(row: &Row<'_>, expected: u64) -> Result<Logged, ReadError> {
-    let sequence = row::bits(row, 0)?;
+    let sequence = row::bits(row, 0).map_err(|error| of_sqlite(error, expected))?;
     if sequence != expected {
         return Err(missing(expected));
     }
-    let repository = row.get(1)?;
-    let body = row.get_ref(2)?.as_blob().map_err(rusqlite::Error::from)?;
+    let columns = || Ok((row.get(1)?, row.get_ref(2)?.as_blob()?));
+    let (repository, body) = columns().map_err(|error| of_sqlite(error, expected))?;
     let (observed_at_us, event) = body::decode(Place { sequence, repository }, body)
         .map_err(|malformed| corrupt(sequence, &malformed))?;
     Ok(Logged { sequence, repository, observed_at_us, event })
+}
+
+/// What SQLite said when the event of a sequence was to be read.
+pub(super) fn of_sqlite(error: rusqlite::Error, sequence: u64) -> ReadError {
+    ReadError::from(error).at(sequence)
 }
 
 fn missing(sequence: u64) -> ReadError {

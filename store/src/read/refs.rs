@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use refwatch_core::{Event, EventType, ObjectId, RefName, RefState, Target};
 
-use super::events::corrupt;
+use super::events::{corrupt, of_sqlite};
 use super::{ReadError, Reader, ref_entry};
 use crate::body::{self, Place};
 use crate::{RefEntry, RefsPage, RepositoryKey, RepositoryRow, row};
@@ -69,9 +69,13 @@ impl Reader<'_> {
     fn undo(&self, sequence: u64, key: RepositoryKey, past: &mut Past<'_>) -> Result<(), ReadError> {
         let mut select = self.connection().prepare_cached(row::EVENTS_AFTER_OF)?;
         let mut rows = select.query((sequence.cast_signed(), key))?;
-        while let Some(row) = rows.next()? {
-            let place = Place { sequence: row::bits(row, 0)?, repository: key };
-            let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        // Events of other repositories are passed over: what is damaged is here or after.
+        let mut next = sequence + 1;
+        while let Some(row) = rows.next().map_err(|error| of_sqlite(error, next))? {
+            let columns = || Ok((row::bits(row, 0)?, row.get_ref(1)?.as_blob()?));
+            let (sequence, body) = columns().map_err(|error| of_sqlite(error, next))?;
+            next = sequence + 1;
+            let place = Place { sequence, repository: key };
             let (_, event) =
                 body::decode(place, body).map_err(|malformed| corrupt(place.sequence, &malformed))?;
             past.undo(event);

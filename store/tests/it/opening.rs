@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 
-use refwatch_store::{EpochReason, OnCorrupt, OpenError, Options, open};
+use refwatch_store::{EpochReason, OnCorrupt, OpenError, Options, ReadError, open};
 use rusqlite::Connection;
 
 use crate::support::*;
@@ -197,25 +197,69 @@ fn an_event_that_is_damaged_while_open_ends_the_read_and_is_found_by_verify() {
             std::ops::ControlFlow::Continue(())
         })
         .unwrap_err();
-    assert!(matches!(error, refwatch_store::ReadError::Corrupt { sequence: Some(50), .. }), "{error}");
+    assert!(matches!(error, ReadError::Corrupt { sequence: Some(50), .. }), "{error}");
     assert_eq!(handed_out, 49);
     let found = findings(&store);
     assert!(matches!(found[0], refwatch_store::Finding::Undecodable { sequence: 50, .. }), "{found:?}");
     other.execute_batch("DELETE FROM events WHERE sequence BETWEEN 50 AND 60").unwrap();
     let error = events_after(&store, 0, 1_000).unwrap_err();
-    assert!(matches!(error, refwatch_store::ReadError::Corrupt { sequence: Some(50), .. }), "{error}");
+    assert!(matches!(error, ReadError::Corrupt { sequence: Some(50), .. }), "{error}");
     let found = findings(&store);
     assert_eq!(found[0], refwatch_store::Finding::Gap { first: 50, last: 60 });
     other.execute_batch("DELETE FROM events WHERE sequence > 90").unwrap();
     let error = events_after(&store, 80, 1_000).unwrap_err();
-    assert!(
-        matches!(error, refwatch_store::ReadError::Corrupt { sequence: Some(91), .. }),
-        "the tail: {error}"
-    );
+    assert!(matches!(error, ReadError::Corrupt { sequence: Some(91), .. }), "the tail: {error}");
     other.execute_batch("UPDATE refs SET value = (SELECT value FROM refs LIMIT 1)").unwrap();
     assert!(
         findings(&store).iter().any(|finding| matches!(finding, refwatch_store::Finding::Current { .. }))
     );
+}
+
+#[test]
+fn a_page_that_sqlite_finds_damaged_is_told_by_the_event_that_was_to_be_read() {
+    let place = Place::new();
+    let store = place.store();
+    let key = create(&store);
+    store.commit(branches(key, 0, 1_000)).unwrap();
+    store.close();
+    drop(store);
+    let store = place.store();
+    damage_leaf(&place.path(), branch(500).as_bytes());
+    let reader = store.read().unwrap();
+    let mut last = 0;
+    let error = reader
+        .events_after(0, 10_000, |logged| {
+            last = logged.sequence;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap_err();
+    assert!(last > 0, "what comes before is good");
+    assert!(error.to_string().contains("malformed"), "SQLite itself says so: {error}");
+    assert!(matches!(error, ReadError::Corrupt { sequence: Some(at), .. } if at == last + 1), "{error}");
+    let mut first = u64::MAX;
+    let error = reader
+        .events_before(u64::MAX, 10_000, |logged| {
+            first = logged.sequence;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap_err();
+    assert!(first < 1_001 && first > last + 1);
+    assert!(matches!(error, ReadError::Corrupt { sequence: Some(at), .. } if at == first - 1), "{error}");
+    let error = reader.refs_page_at(1, key, None, 100).unwrap_err();
+    assert!(matches!(error, ReadError::Corrupt { sequence: Some(at), .. } if at == last + 1), "{error}");
+}
+
+/// Overwrites the head of the page of events that holds these bytes.
+fn damage_leaf(path: &std::path::Path, bytes: &[u8]) {
+    const PAGE_BYTES: usize = 4_096;
+    // "The b-tree page type", https://sqlite.org/fileformat2.html#b_tree_pages: a leaf of a table.
+    const LEAF_OF_TABLE: u8 = 0x0d;
+    let file = fs::read(path).unwrap();
+    let holds =
+        |page: &[u8]| page[0] == LEAF_OF_TABLE && page.windows(bytes.len()).any(|found| found == bytes);
+    let page = file.chunks(PAGE_BYTES).position(holds).expect("an event is in some page");
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[0xee; 8], (page * PAGE_BYTES) as u64).unwrap();
 }
 
 #[test]

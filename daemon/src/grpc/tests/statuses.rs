@@ -1,6 +1,7 @@
 //! Every way that a stream is refused or ends.
 
 use refwatch_core::Cursor;
+use refwatch_proto::v1::watch_events_response::Kind;
 use refwatch_proto::v1::{self, watch_events_request::Start};
 use tonic::Code;
 
@@ -141,6 +142,47 @@ async fn a_damaged_log_is_data_loss_after_what_is_good() {
     let (reason, metadata) = told(&status);
     assert_eq!((status.code(), reason.as_str()), (Code::DataLoss, "LOG_CORRUPT"));
     assert_eq!(metadata["sequence"], "12");
+}
+
+#[tokio::test]
+async fn damage_that_sqlite_finds_is_told_with_the_sequence_after_what_is_good() {
+    let harness = Harness::start().await;
+    let mut repo = harness.repository("a.git");
+    harness.fill(&mut repo, 400, 1);
+    let harness = Harness::at(harness.stop().await, |_| {}).await;
+    damage_page(&harness.dir.path().join("db"), b"refs/heads/branch-0000200");
+    let mut watcher = harness.watch(earliest()).await;
+    let mut last = 0;
+    let status = loop {
+        match watcher.next().await {
+            Ok(Kind::Events(batch)) => last = batch.events.last().unwrap().sequence,
+            Ok(_) => {}
+            Err(status) => break status,
+        }
+    };
+    assert!((1..201).contains(&last), "what comes before goes out first: {last}");
+    let (reason, metadata) = told(&status);
+    assert_eq!((status.code(), reason.as_str()), (Code::DataLoss, "LOG_CORRUPT"));
+    assert_eq!(metadata["sequence"], (last + 1).to_string());
+    let request = v1::ListEventsRequest {
+        start: Some(v1::list_events_request::Start::AfterCursor(harness.cursor(last))),
+        ..Default::default()
+    };
+    let (_, metadata) = told(&harness.client().await.list_events(request).await.unwrap_err());
+    assert_eq!(metadata["sequence"], (last + 1).to_string());
+}
+
+/// Overwrites the head of the page of events that holds these bytes: SQLite notices that.
+fn damage_page(path: &std::path::Path, bytes: &[u8]) {
+    use std::os::unix::fs::FileExt as _;
+    const PAGE_BYTES: usize = 4_096;
+    // A leaf of a table, https://sqlite.org/fileformat2.html#b_tree_pages.
+    const LEAF_OF_TABLE: u8 = 0x0d;
+    let holds =
+        |page: &[u8]| page[0] == LEAF_OF_TABLE && page.windows(bytes.len()).any(|found| found == bytes);
+    let page = std::fs::read(path).unwrap().chunks(PAGE_BYTES).position(holds).expect("some page has it");
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[0xee; 8], (page * PAGE_BYTES) as u64).unwrap();
 }
 
 /// Overwrites the body of an event, which SQLite itself does not notice.
