@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 pub const PENDING_NAMES_MAX: usize = 1 << 17;
 /// Lock files that are followed in one repository; those beyond it are not waited for.
 pub const LOCKS_MAX: usize = 1 << 18;
-/// How long refs that changed together, and one of which changes again and again, are held back for each other.
+/// How long refs are held back for each other while one of them changes again and again and others are locked.
 const RAISE_MAX: Duration = Duration::from_millis(50);
 /// Repositories that an empty board keeps room for.
 const ROOM_KEPT_MAX: usize = 256;
@@ -152,6 +152,8 @@ struct Slot {
     /// Every pending name waits for the locks numbered up to this, besides its own: one of them was put in place again
     /// by a later transaction, and its siblings are told with it or not at all.
     barrier_raised: u64,
+    /// Since when names that are put in place again have been held back without a moment in which all were settled.
+    raised_since: Option<Instant>,
     /// What is pending besides names; they wait for the locks numbered up to `rest_barrier`.
     rest: Pending,
     rest_barrier: u64,
@@ -565,11 +567,15 @@ impl Slot {
 
     fn add_name(&mut self, path: &[u8], named: Named) {
         let barrier = self.locks.next;
+        let is_settled = self.has_settled();
         if let Some(name) = self.names.get_mut(path) {
             name.named.count += named.count;
             name.named.locked = named.locked;
+            if is_settled {
+                self.raised_since = None;
+            }
             // Where writers never pause, there always is a later transaction: its first ref is told before its last.
-            if self.since.is_none_or(|since| since.elapsed() < RAISE_MAX) {
+            if self.raised_since.get_or_insert_with(Instant::now).elapsed() < RAISE_MAX {
                 self.barrier_raised = barrier;
                 self.barrier_min = barrier;
             }
@@ -577,6 +583,7 @@ impl Slot {
             if self.names.is_empty() {
                 self.barrier_min = barrier;
                 self.barrier_raised = 0;
+                self.raised_since = None;
             }
             self.names.insert(path.into(), PendingName { named, barrier });
         } else {
