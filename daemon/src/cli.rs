@@ -8,6 +8,7 @@ mod cursor_file;
 mod escape;
 mod exit;
 mod filter;
+mod hook;
 mod line;
 mod output;
 mod position;
@@ -48,6 +49,9 @@ enum Command {
     Position(position::Args),
     /// Verifies a database, and compares it with the repositories; needs no daemon
     Check(check::Args),
+    /// Installs, removes and inspects the hooks that record what Git does
+    #[command(subcommand)]
+    Hook(hook::Command),
     /// Checks or prints the daemon's settings
     #[command(subcommand)]
     Config(config::Command),
@@ -60,7 +64,7 @@ enum Command {
 const EXIT_CODES: &str = "\
 Exit codes:
    0  all went well
-   1  `check` found something, or the daemon failed
+   1  `check` or `hook status` found something, or the daemon failed
   64  the command line or a setting is wrong
   65  the cursor leads nowhere any more: list again and watch from there
   69  the daemon is not there, or is too busy
@@ -107,6 +111,7 @@ fn run(command: Command) -> Result<ExitCode, Exit> {
         Command::Repos(args) => repos::run(&args, &mut out),
         Command::Position(args) => position::run(&args, &mut out),
         Command::Check(args) => check::run(&args, &mut out),
+        Command::Hook(command) => hook::run(command, &mut out),
         Command::Config(command) => config::run(command, &mut out),
         Command::Completions(args) => complete::completions(&args, &mut out),
         Command::Man(args) => complete::man(&args, &mut out),

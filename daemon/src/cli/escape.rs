@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Shows text with everything escaped that a terminal might act on.
 pub(super) struct Escaped<'a>(&'a [u8]);
@@ -17,6 +19,11 @@ impl<'a> Escaped<'a> {
     /// The exact bytes where they are known, else the text.
     pub(super) fn name(text: &'a str, bytes: &'a [u8]) -> Self {
         if bytes.is_empty() { Self::text(text) } else { Self(bytes) }
+    }
+
+    /// A path, which is bytes.
+    pub(super) fn path(path: &'a Path) -> Self {
+        Self(path.as_os_str().as_bytes())
     }
 }
 

@@ -22,6 +22,11 @@ fn common_lines_are_taken() {
         "refwatch repos --json",
         "refwatch position --sync --timeout-ms 5",
         "refwatch check --db x --root y",
+        "refwatch hook install a b --phases pre-receive,reference-transaction --dry-run --hook-binary x --spool y",
+        "refwatch hook install --recursive /srv/git --hooks-path /etc/hooks",
+        "refwatch hook install a --configured",
+        "refwatch hook remove --recursive a --dry-run",
+        "refwatch hook status a --json",
         "refwatch config check --config x",
         "refwatch config print --defaults --format markdown",
         "refwatch completions bash",
@@ -44,6 +49,9 @@ fn mistakes_are_refused() {
         "refwatch tail --certificate x",
         "refwatch position --timeout-ms 5",
         "refwatch config print --format markdown",
+        "refwatch hook install",
+        "refwatch hook install a --phases post-update",
+        "refwatch hook install a --configured --hooks-path b",
         "refwatch tial",
     ] {
         assert!(parsed(line).is_err_and(|error| error.use_stderr()), "{line}");
