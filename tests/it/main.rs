@@ -11,6 +11,7 @@ mod clients;
 mod formats;
 mod full;
 mod guarantees;
+mod hook_cli;
 mod polling;
 mod repositories;
 mod resume;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The daemon and command line: what `REFWATCH_BIN` names, or else built now, once, with the profile of the tests.
+/// The daemon and command line: what `REFWATCH_BIN` names, or else built now, once, with the profile of the tests. The
+/// program of the hooks is beside it.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -14,7 +15,7 @@ pub fn refwatch() -> &'static Path {
         Some(given) => Some(given.into()),
         None => build(),
     });
-    binary.as_deref().expect("cargo build -p refwatch-daemon succeeds")
+    binary.as_deref().expect("cargo build -p refwatch-daemon -p refwatch-hook succeeds")
 }
 
 /// The writer that uses gitoxide. Cargo builds it with the tests.
@@ -36,7 +37,8 @@ fn build() -> Option<PathBuf> {
     };
     let target = directory.parent().expect("a profile's directory is in the target directory");
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "-p", "refwatch-daemon", "--bin", "refwatch", "--profile", profile])
+        .args(["build", "--quiet", "-p", "refwatch-daemon", "-p", "refwatch-hook", "--bins"])
+        .args(["--profile", profile])
         .arg("--target-dir")
         .arg(target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))

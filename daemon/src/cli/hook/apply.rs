@@ -7,6 +7,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
@@ -14,7 +15,7 @@ use rustix::io::Errno;
 use super::configured;
 use super::found::{Access, MARK, NEW, with};
 use super::look::is_journal;
-use super::step::{Mark, Step};
+use super::step::{Mark, SETTLE_MS, Step};
 
 /// How often a journal's directory is emptied anew: a hook that was already running may write once more.
 const EMPTYINGS_MAX: usize = 8;
@@ -36,8 +37,13 @@ pub(super) fn apply(step: &Step) -> Result<(), ApplyError> {
         Step::LinkJournal { path, target } | Step::Place { hook: path, target } => symlink(target, path),
         Step::Wrap { hook, former, target } => wrap(hook, former, target),
         Step::Cover { hook, target, .. } | Step::Repoint { hook, target, .. } => place_over(hook, target),
-        Step::Restore { hook, former, was } => restore(hook, former, was.as_deref()),
-        Step::Drop { path, .. } | Step::DropName { path } | Step::DropLink { path, .. } => {
+        Step::Restore { hook, former } => rename_new(former, hook),
+        Step::Uncover { hook, former, was } => uncover(hook, former, was.as_deref()),
+        Step::Settle => {
+            std::thread::sleep(Duration::from_millis(SETTLE_MS));
+            Ok(())
+        }
+        Step::Drop { path, .. } | Step::DropName { path, .. } | Step::DropLink { path, .. } => {
             gone(fs::remove_file(path))
         }
         Step::DropHooks { path } => drop_hooks(path),
@@ -63,16 +69,18 @@ pub(super) fn undo(step: &Step) -> Result<(), ApplyError> {
             restore(hook, former, Some(target))
         }
         Step::Repoint { hook, was, .. } => place_over(hook, was),
-        Step::Restore { hook, former, was } => match was {
+        Step::Restore { hook, former } => rename_new(hook, former),
+        Step::Uncover { hook, former, was } => match was {
+            Some(target) if former.is_symlink() || former.exists() => place_over(hook, target),
             Some(target) => wrap(hook, former, target),
             None => Err(io::ErrorKind::Unsupported.into()),
         },
+        Step::DropName { path, hook } => fs::hard_link(hook, path),
+        Step::Settle => Ok(()),
         Step::Drop { path, was } => relink(path, was),
         Step::DropLink { path, was } => symlink(was, path),
         Step::Configure { config, phase, .. } => configured::unset(config, *phase),
         Step::Unconfigure { config, phase, command } => configured::set(config, *phase, command),
-        // The other name holds all that this one did.
-        Step::DropName { .. } => Ok(()),
         Step::DropHooks { .. } | Step::DropJournal { .. } => Err(io::ErrorKind::Unsupported.into()),
     };
     undone.map_err(|source| ApplyError { step: format!("undo: {step}"), source })
@@ -108,11 +116,7 @@ fn make_directory(path: &Path, access: Access, mark: Mark) -> io::Result<()> {
         if wanted != mode {
             fs::set_permissions(&new, Permissions::from_mode(wanted))?;
         }
-        Ok(renameat_with(CWD, &new, CWD, path, RenameFlags::NOREPLACE).or_else(|errno| match errno {
-            // A filesystem without it: an empty directory may be replaced, which loses nothing.
-            Errno::INVAL | Errno::NOSYS => rustix::fs::rename(&new, path),
-            errno => Err(errno),
-        })?)
+        rename_new(&new, path)
     })();
     if made.is_err() {
         // It was empty but for the mark. If it cannot go, the next attempt takes it away.
@@ -172,6 +176,34 @@ fn place_over(hook: &Path, target: &Path) -> io::Result<()> {
 /// Renames a former hook back over the link that leads to `was`, in one step. Without, over what was found: nothing, or
 /// a copy of the program.
 fn restore(hook: &Path, former: &Path, was: Option<&Path>) -> io::Result<()> {
+    unchanged(hook, was)?;
+    fs::rename(former, hook)
+}
+
+/// As [`restore`], and leaves the former hook its other name as well: a hook of ours that was started before would find
+/// nobody to ask, and let pass what is to be refused.
+fn uncover(hook: &Path, former: &Path, was: Option<&Path>) -> io::Result<()> {
+    unchanged(hook, was)?;
+    let new = with(hook, NEW);
+    match fs::hard_link(former, &new) {
+        Ok(()) => fs::rename(&new, hook).inspect_err(|_| drop(fs::remove_file(&new))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // The filesystem has no second names, or they are for the file's owner only.
+        Err(_) => fs::rename(former, hook),
+    }
+}
+
+/// Renames to a name that is free.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).or_else(|errno| match errno {
+        // A filesystem without it.
+        Errno::INVAL | Errno::NOSYS if fs::symlink_metadata(to).is_err() => rustix::fs::rename(from, to),
+        errno => Err(errno),
+    })?)
+}
+
+/// Fails where the link at a hook's place is not the one that was found there.
+fn unchanged(hook: &Path, was: Option<&Path>) -> io::Result<()> {
     // Somebody may have put another hook here since we looked.
     let is_changed = was.is_some_and(|was| match fs::read_link(hook) {
         Ok(leads) => leads != was,
@@ -180,7 +212,7 @@ fn restore(hook: &Path, former: &Path, was: Option<&Path>) -> io::Result<()> {
     if is_changed {
         return Err(io::Error::other("the hook was changed meanwhile"));
     }
-    fs::rename(former, hook)
+    Ok(())
 }
 
 fn drop_hooks(path: &Path) -> io::Result<()> {
@@ -260,7 +292,10 @@ mod tests {
                 way(&hook, &former, Path::new("/x/refwatch-hook")).expect("wrapped");
                 assert_eq!(fs::read_link(&hook).expect("a link"), Path::new("/x/refwatch-hook"), "{name}");
                 assert_eq!(seen(&former), before, "{name}");
-                restore(&hook, &former, Some(Path::new("/x/refwatch-hook"))).expect("restored");
+                uncover(&hook, &former, Some(Path::new("/another"))).expect_err("another link");
+                uncover(&hook, &former, Some(Path::new("/x/refwatch-hook"))).expect("restored");
+                assert_eq!((seen(&hook), seen(&former)), (before, before), "{name}: both names");
+                fs::remove_file(&former).expect("removed");
                 assert_eq!(seen(&hook), before, "{name}");
                 assert_eq!(fs::read_dir(home.path()).expect("read").count(), 1, "{name}");
             }
@@ -326,6 +361,7 @@ mod tests {
             Step::Wrap { hook: at("update"), former: at("update.refwatch-former"), target: target.clone() },
             Step::Repoint { hook: at("post-receive"), target, was: "/y/refwatch-hook".into() },
             Step::Drop { path: at("post-receive"), was: Some("/y/refwatch-hook".into()) },
+            Step::Restore { hook: at("former"), former: at("update") },
         ] {
             let before = tree();
             apply(&step).unwrap_or_else(|error| panic!("{error}"));

@@ -9,7 +9,7 @@ use super::phase::Phase;
 pub(super) const PROGRAM: &str = "refwatch-hook";
 
 /// What a former hook has after its name. The program looks for it there.
-pub(super) const FORMER: &str = ".refwatch-former";
+pub(super) const FORMER: &str = refwatch_hook::FORMER_SUFFIX;
 
 /// What is being made has this after its name until it is whole.
 pub(super) const NEW: &str = ".refwatch-new";

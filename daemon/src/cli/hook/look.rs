@@ -131,11 +131,15 @@ fn hooks(directory: &Path, access: Access, look: &Look<'_>) -> io::Result<Hooks>
     let mut slots = Vec::new();
     for phase in Phase::ALL {
         let hook = directory.join(phase.name());
-        let former = with(&hook, FORMER);
+        let (former, new) = (with(&hook, FORMER), with(&hook, NEW));
         slots.push(Slot {
             phase,
             entry: entry(&hook, look.program)?,
-            new: entry(&with(&hook, NEW), look.program)?,
+            new: match entry(&new, look.program)? {
+                // As a crash leaves it when the former hook is being put back: a name too many.
+                Entry::File | Entry::Link | Entry::Dangling if is_one_file(&new, &former) => Entry::Copy,
+                entry => entry,
+            },
             is_twice: is_one_file(&hook, &former),
             former: entry(&former, look.program)?,
         });

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use refwatch_hook::JOURNAL_BYTES_MAX;
+use refwatch_hook::{DIRECTORY_SUFFIX, JOURNAL_BYTES_MAX, PROGRAMS_MAX};
 
 use super::args::StatusArgs;
 use super::found::{Entry, FORMER, Found, Hooks, HooksPlace, Repository, Slot, with};
@@ -20,9 +20,6 @@ use crate::cli::escape::{self, Escaped};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Out, Paint};
 use report::{HookReport, HookState, Report};
-
-/// Most programs of a directory `<hook>.d` that are listed; those who run them take no more.
-const PROGRAMS_MAX: usize = 64;
 
 /// Prints every repository, and ends with 1 where one is hindered.
 pub(super) fn run(args: &StatusArgs, out: &mut Out) -> Result<ExitCode, Exit> {
@@ -140,7 +137,11 @@ fn hook(
         state,
         program: led.as_deref().map(text),
         former: is_kept && slot.entry.is_ours(),
-        also: if slot.entry.is_ours() { programs(&with(&path, ".d"), program) } else { Vec::new() },
+        also: if slot.entry.is_ours() {
+            programs(&with(&path, DIRECTORY_SUFFIX), program)
+        } else {
+            Vec::new()
+        },
     }
 }
 

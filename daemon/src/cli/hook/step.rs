@@ -7,6 +7,9 @@ use super::found::Access;
 use super::phase::Phase;
 use crate::cli::escape::Escaped;
 
+/// How long a hook that was started is given to find the former one, in milliseconds.
+pub(super) const SETTLE_MS: u64 = 1000;
+
 /// One change. Each is one atomic change of the filesystem, or leaves what a plan understands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -22,12 +25,16 @@ pub(super) enum Step {
     Cover { hook: PathBuf, former: PathBuf, target: PathBuf },
     /// Lets a link of ours lead elsewhere.
     Repoint { hook: PathBuf, target: PathBuf, was: PathBuf },
-    /// Puts a former hook back into its place.
-    Restore { hook: PathBuf, former: PathBuf, was: Option<PathBuf> },
+    /// Puts a former hook back into its place, where nothing is.
+    Restore { hook: PathBuf, former: PathBuf },
     /// Deletes what is ours.
     Drop { path: PathBuf, was: Option<PathBuf> },
-    /// Deletes a second name of a hook.
-    DropName { path: PathBuf },
+    /// Puts a former hook back over the link, and lets it keep its other name.
+    Uncover { hook: PathBuf, former: PathBuf, was: Option<PathBuf> },
+    /// Waits for hooks of ours that were started before they were taken away, and have yet to find the former one.
+    Settle,
+    /// Deletes a hook's other name.
+    DropName { path: PathBuf, hook: PathBuf },
     /// Deletes a directory that was made here, if it is empty but for its mark.
     DropHooks { path: PathBuf },
     /// Deletes the files of a journal, and its directory unless something else is in it.
@@ -75,8 +82,12 @@ impl fmt::Display for Step {
             Self::Repoint { hook, target, was } => {
                 write!(f, "link {} to {} instead of {}", of(hook), of(target), of(was))
             }
-            Self::Restore { hook, former, .. } => write!(f, "rename {} back to {}", of(former), of(hook)),
-            Self::Drop { path, .. } | Self::DropName { path } | Self::DropLink { path, .. } => {
+            Self::Uncover { hook, former, .. } => {
+                write!(f, "put {} back in place of {}", of(former), of(hook))
+            }
+            Self::Settle => write!(f, "wait {SETTLE_MS} ms for hooks that are starting"),
+            Self::Restore { hook, former } => write!(f, "rename {} back to {}", of(former), of(hook)),
+            Self::Drop { path, .. } | Self::DropName { path, .. } | Self::DropLink { path, .. } => {
                 write!(f, "delete {}", of(path))
             }
             Self::DropHooks { path } => write!(f, "delete directory {} if it is empty", of(path)),

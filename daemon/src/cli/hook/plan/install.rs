@@ -142,7 +142,7 @@ fn in_directory(hooks: &Hooks, wanted: &Wanted, notes: &mut Vec<String>) -> Resu
         };
         refusals.extend(planned.err());
     }
-    steps.extend(last);
+    steps.extend(remove::settled(last));
     if !steps.is_empty() && !hooks.is_writable {
         refusals.push(Refusal::NotWritable { directory: hooks.directory.clone() });
     }

@@ -24,13 +24,15 @@ pub(crate) fn remove(found: &Found, hooks_path: Option<&Path>) -> Planned {
         }
         plan.notes.extend(note);
     }
+    let mut steps = Vec::new();
     for directory in &directories {
         let Some(hooks) = found.hooks.get(directory) else { continue };
         match in_directory(hooks) {
-            Ok(steps) => plan.steps.extend(steps),
+            Ok(planned) => steps.extend(planned),
             Err(refused) => refusals.extend(refused),
         }
     }
+    plan.steps.extend(settled(steps));
     for repository in &found.repositories {
         let config = repository.config_path();
         let mut steps: Vec<Step> = repository
@@ -102,25 +104,43 @@ pub(super) fn in_slot(hooks: &Hooks, slot: &Slot) -> Result<Vec<Step>, Refusal> 
     let hook = hooks.directory.join(slot.phase.name());
     let former = with(&hook, FORMER);
     let mut steps = Vec::new();
-    let is_kept = !slot.former.is_ours() && slot.former != Entry::Missing;
-    let was = slot.entry.target();
-    match (&slot.entry, is_kept) {
-        (Entry::Ours { .. } | Entry::Copy | Entry::Missing, true) => {
-            steps.push(Step::Restore { hook, former: former.clone(), was });
-        }
-        (Entry::Ours { .. } | Entry::Copy, false) => steps.push(Step::Drop { path: hook, was }),
-        (_, true) if slot.is_twice => steps.push(Step::DropName { path: former.clone() }),
-        (_, true) => return Err(Refusal::Taken { hook }),
-        (_, false) => {}
-    }
-    let leftovers =
-        [(&slot.former, former), (&slot.new, with(&hooks.directory.join(slot.phase.name()), NEW))];
+    let leftovers = [(&slot.new, with(&hook, NEW)), (&slot.former, former.clone())];
     for (entry, path) in leftovers {
         if entry.is_ours() {
             steps.push(Step::Drop { path, was: entry.target() });
         }
     }
+    let is_kept = !slot.former.is_ours() && slot.former != Entry::Missing;
+    let was = slot.entry.target();
+    match (&slot.entry, is_kept) {
+        (Entry::Missing, true) => steps.push(Step::Restore { hook, former }),
+        (Entry::Ours { .. } | Entry::Copy, true) if slot.former.is_hook() => {
+            steps.push(Step::Uncover { hook: hook.clone(), former: former.clone(), was });
+            steps.push(Step::DropName { path: former, hook });
+        }
+        // A directory, say, which has no second name, and which nobody runs.
+        (Entry::Ours { .. } | Entry::Copy, true) => {
+            steps.push(Step::Drop { path: hook.clone(), was });
+            steps.push(Step::Restore { hook, former });
+        }
+        (Entry::Ours { .. } | Entry::Copy, false) => steps.push(Step::Drop { path: hook, was }),
+        (_, true) if slot.is_twice => steps.push(Step::DropName { path: former, hook }),
+        (_, true) => return Err(Refusal::Taken { hook }),
+        (_, false) => {}
+    }
     Ok(steps)
+}
+
+/// Lets hooks that are starting find the former ones: their other names go last, after one wait for all of them.
+pub(super) fn settled(steps: Vec<Step>) -> Vec<Step> {
+    if !steps.iter().any(|step| matches!(step, Step::Uncover { .. })) {
+        return steps;
+    }
+    let is_last = |step: &Step| matches!(step, Step::DropName { .. } | Step::DropHooks { .. });
+    let (last, mut first): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_last);
+    first.push(Step::Settle);
+    first.extend(last);
+    first
 }
 
 fn journal(repository: &Repository, notes: &mut Vec<String>) -> Vec<Step> {

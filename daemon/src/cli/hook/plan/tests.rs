@@ -94,17 +94,23 @@ impl Names {
                 assert_eq!(*self.at(hook), Entry::Ours { target: was.clone() });
                 *self.at(hook) = Entry::Ours { target: target.clone() };
             }
-            Step::Restore { hook, former, was } => {
-                assert_eq!(self.at(hook).target(), *was);
-                assert!(!self.at(hook).is_hook(), "nobody's hook is written over");
+            Step::Restore { hook, former } => {
+                assert_eq!(*self.at(hook), Entry::Missing, "nothing is written over");
                 *self.at(hook) = self.at(former).clone();
                 *self.at(former) = Entry::Missing;
             }
+            Step::Uncover { hook, former, was } => {
+                assert_eq!(self.at(hook).target(), *was);
+                assert!(!self.at(hook).is_hook(), "nobody's hook is written over");
+                *self.at(hook) = self.at(former).clone();
+                self.is_twice = true;
+            }
+            Step::Settle => assert!(self.is_twice, "the former hook has both names while others look for it"),
             Step::Drop { path, .. } => {
                 assert!(self.at(path).is_ours(), "only what is ours is deleted");
                 *self.at(path) = Entry::Missing;
             }
-            Step::DropName { path } => {
+            Step::DropName { path, .. } => {
                 assert!(self.is_twice);
                 *self.at(path) = Entry::Missing;
                 self.is_twice = false;
