@@ -62,8 +62,8 @@ fn it_tells_what_is_installed_and_when_the_last_record_came() {
 
 #[test]
 fn it_names_every_hindrance_and_ends_with_1() {
-    type Break = fn(&World, &Repo);
-    let cases: [(&str, Break); 8] = [
+    type Hinder = fn(&World, &Repo);
+    let cases: [(&str, Hinder); 8] = [
         ("No such file", |world, _| fs::remove_file(world.beside("refwatch-hook")).expect("removed")),
         ("is not executable", |world, _| {
             fs::set_permissions(world.beside("refwatch-hook"), Permissions::from_mode(0o644)).expect("set");

@@ -138,7 +138,13 @@ fn hooks(directory: &Path, access: Access, look: &Look<'_>) -> io::Result<Hooks>
             new: match entry(&new, look.program)? {
                 // As a crash leaves it when the former hook is being put back: a name too many.
                 Entry::File | Entry::Link | Entry::Dangling if is_one_file(&new, &former) => Entry::Copy,
-                entry => entry,
+                entry @ (Entry::Missing
+                | Entry::Ours { .. }
+                | Entry::Copy
+                | Entry::File
+                | Entry::Link
+                | Entry::Dangling
+                | Entry::Other(_)) => entry,
             },
             is_twice: is_one_file(&hook, &former),
             former: entry(&former, look.program)?,
