@@ -698,3 +698,6 @@ impl Locks {
         self.stale.extend(self.numbers.drain().map(|(hash, _)| hash));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+use super::*;
+
+const KEY: RepositoryKey = 1;
+/// Longer than any test: whoever waits for it hangs.
+const SETTLE: Duration = Duration::from_secs(600);
+
+fn board() -> Board {
+    Board::new(SETTLE)
+}
+
+fn lock(board: &Board, names: &[&str]) {
+    for name in names {
+        board.post(KEY, Wake::Locked(name.as_bytes()));
+    }
+}
+
+fn place(board: &Board, names: &[&str]) {
+    for name in names {
+        board.post(KEY, Wake::Placed(name.as_bytes()));
+    }
+}
+
+fn is_queued(board: &Board) -> bool {
+    !board.lock().queue.is_empty()
+}
+
+fn take(board: &Board) -> Pending {
+    match board.take() {
+        Work::Repository(KEY, pending) => pending,
+        other => panic!("a repository: {other:?}"),
+    }
+}
+
+fn names(pending: &Pending) -> Vec<(&str, u32)> {
+    pending
+        .names
+        .iter()
+        .map(|(name, named)| (std::str::from_utf8(name).expect("text"), named.count))
+        .collect()
+}
+
+#[test]
+fn a_transaction_is_handed_out_when_its_last_ref_is_in_place() {
+    let board = board();
+    lock(&board, &["refs/a", "refs/b"]);
+    place(&board, &["refs/a"]);
+    assert!(!is_queued(&board));
+    place(&board, &["refs/b"]);
+    assert_eq!(names(&take(&board)), [("refs/a", 1), ("refs/b", 1)]);
+}
+
+#[test]
+fn what_a_later_transaction_changes_again_waits_for_all_of_it() {
+    let board = board();
+    lock(&board, &["refs/a", "refs/b"]);
+    place(&board, &["refs/a", "refs/b"]);
+    // Ready, and not taken yet.
+    assert!(is_queued(&board));
+    lock(&board, &["refs/a", "refs/b"]);
+    place(&board, &["refs/a"]);
+    let none = take(&board);
+    assert!(none.is_empty(), "{none:?}");
+    board.done(KEY);
+    assert!(!is_queued(&board));
+    place(&board, &["refs/b"]);
+    assert_eq!(names(&take(&board)), [("refs/a", 2), ("refs/b", 2)]);
+}
+
+#[test]
+fn it_waits_also_when_it_was_put_off_for_long_for_another_reason() {
+    let board = board();
+    let named = Named { count: 1, locked: true };
+    place(&board, &["refs/x"]);
+    drop(take(&board));
+    board.put_back(KEY, vec![(b"refs/x".as_slice().into(), named)], RAISE_MAX * 3);
+    board.done(KEY);
+    for _ in 0..2 {
+        lock(&board, &["refs/a", "refs/b"]);
+        place(&board, &["refs/a", "refs/b"]);
+        std::thread::sleep(RAISE_MAX);
+    }
+    lock(&board, &["refs/a", "refs/b"]);
+    place(&board, &["refs/a"]);
+    std::thread::sleep(RAISE_MAX * 2);
+    {
+        let inner = board.lock();
+        let slot = &inner.slots[&KEY];
+        assert!(slot.barrier_raised > slot.locks.oldest().expect("that of b"));
+    }
+    place(&board, &["refs/b"]);
+    assert_eq!(names(&take(&board)), [("refs/a", 3), ("refs/b", 3), ("refs/x", 1)]);
+}
+
+#[test]
+fn the_journal_waits_for_no_lock_and_takes_no_ref_along_that_does() {
+    let board = board();
+    lock(&board, &["refs/a", "refs/b"]);
+    place(&board, &["refs/a"]);
+    board.post(KEY, Wake::Journal);
+    let pending = take(&board);
+    assert!(pending.journal && pending.names.is_empty(), "{pending:?}");
+    board.done(KEY);
+    place(&board, &["refs/b"]);
+    let pending = take(&board);
+    assert_eq!(names(&pending), [("refs/a", 1), ("refs/b", 1)]);
+    assert!(!pending.journal && !pending.unsettled);
+}
+
+#[test]
+fn an_alarm_is_a_part_of_the_look_that_asked_for_it_and_holds_up_nothing_else() {
+    let board = board();
+    place(&board, &["refs/a"]);
+    drop(take(&board));
+    board.post_alarm(KEY, Instant::now() + SETTLE);
+    board.post_alarm(KEY, Instant::now() + SETTLE * 2);
+    board.done(KEY);
+    assert!(!board.quiesce(Instant::now()), "the look goes on");
+    place(&board, &["refs/b"]);
+    let pending = take(&board);
+    assert_eq!(names(&pending), [("refs/b", 1)]);
+    assert!(!pending.journal);
+    board.post_alarm(KEY, Instant::now());
+    board.done(KEY);
+    assert!(take(&board).journal);
+    board.done(KEY);
+    assert!(board.quiesce(Instant::now()));
+    assert!(board.lock().slots.is_empty());
+}
+
+#[test]
+fn a_wake_that_is_taken_back_says_whether_its_transaction_goes_on() {
+    let board = board();
+    lock(&board, &["refs/a", "refs/b"]);
+    place(&board, &["refs/a"]);
+    assert_eq!(board.recall(KEY, b"refs/a"), Some((Named { count: 1, locked: false }, true)));
+    assert_eq!(board.recall(KEY, b"refs/a"), None);
+    place(&board, &["refs/b"]);
+    // A later lock is another transaction's.
+    lock(&board, &["refs/a"]);
+    assert_eq!(board.recall(KEY, b"refs/b"), Some((Named { count: 1, locked: false }, false)));
+}
