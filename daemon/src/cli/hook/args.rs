@@ -74,4 +74,14 @@ pub(crate) struct StatusArgs {
 }
 
 const INSTALL_HELP: &str = "\
+Which hooks: pre-receive and post-receive are two processes a push whatever its size, and tell exactly what pushes do. \
+reference-transaction tells every command, but before Git 2.50 is started twice for each ref of a push that is not \
+atomic. update is started for each ref, and tells something only where such a hook refuses pushes.
+
+Measured with Git 2.47, a push of 2,000 new refs: 0.8 s without hooks; pre-receive and post-receive add less than 0.1 s, \
+update 3 s, reference-transaction 8 s (atomic: less than 0.1 s). More in ops/HOOKS.md.
+
+Existing hooks are kept beside as <hook>.refwatch-former, and run. Hooks are links, so that the program is exchanged in \
+one place: remove them before you remove the program.
+
 Exit codes: 0 installed, 64 refused and nothing touched, 74 failed and undone.";

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::found::{FORMER, HooksPlace, Setting};
+use super::phase::Phase;
+use super::plan::Way;
 use crate::cli::escape::Escaped;
 
 /// What is wrong, and what to do about it.
@@ -31,6 +33,8 @@ pub(super) enum Refusal {
     JournalTaken { path: PathBuf, what: String },
     /// The spool has something in the repository's place.
     SpoolTaken { directory: PathBuf },
+    /// It is installed in another way, and would be recorded twice.
+    Twice { git_dir: PathBuf, phase: Phase, way: Way },
     /// The owner of a repository cannot run the program.
     OutOfReach { program: PathBuf, blocked_at: PathBuf, git_dir: PathBuf },
 }
@@ -77,6 +81,14 @@ impl fmt::Display for Refusal {
                 "{}: has files already, of a repository that was here before: delete it first",
                 of(directory)
             ),
+            Self::Twice { git_dir, phase, way } => {
+                let place = match way {
+                    Way::Files => "in its directory of hooks",
+                    Way::Configuration => "in its configuration",
+                };
+                let (path, name) = (of(git_dir), phase.name());
+                write!(f, "{path}: {name} is installed {place}, and would be recorded twice: remove it first")
+            }
             Self::OutOfReach { program, blocked_at, git_dir } => write!(
                 f,
                 "{}: its owner could not run {}, since {} keeps others out, and Git would pass over the hooks behind it too: \

@@ -46,6 +46,7 @@ pub(crate) fn install(found: &Found, wanted: &Wanted) -> Planned {
             Err(refusal) => refusals.push(refusal),
         }
     }
+    refusals.extend(found.repositories.iter().flat_map(|repository| twice(found, repository, wanted)));
     let mut directories: Vec<&Path> = Vec::new();
     for repository in &found.repositories {
         match wanted.way {
@@ -178,6 +179,24 @@ fn in_slot(hooks: &Hooks, slot: &Slot, program: &Path) -> Result<Vec<Step>, Refu
         Entry::File | Entry::Link => return Err(Refusal::Taken { hook }),
     }
     Ok(steps)
+}
+
+/// What would be recorded twice: Git runs hooks of its configuration and of its directory, both.
+fn twice(found: &Found, repository: &Repository, wanted: &Wanted) -> Vec<Refusal> {
+    let hooks = match &repository.hooks {
+        HooksPlace::Inside(directory) | HooksPlace::Outside { directory, .. } => found.hooks.get(directory),
+        HooksPlace::Nowhere { .. } | HooksPlace::Ambiguous(_) => None,
+    };
+    let is_file = |phase: Phase| {
+        let mut slots = hooks.iter().flat_map(|hooks| &hooks.slots);
+        slots.any(|slot| slot.phase == phase && slot.entry.is_ours())
+    };
+    let (is_there, way): (&dyn Fn(Phase) -> bool, _) = match wanted.way {
+        Way::Configuration => (&is_file, Way::Files),
+        Way::Files => (&|phase| repository.configured.contains_key(&phase), Way::Configuration),
+    };
+    let phases = wanted.phases.iter().filter(|phase| is_there(**phase));
+    phases.map(|phase| Refusal::Twice { git_dir: repository.git_dir.clone(), phase: *phase, way }).collect()
 }
 
 fn configure(repository: &Repository, wanted: &Wanted, plan: &mut Plan, refusals: &mut Vec<Refusal>) {

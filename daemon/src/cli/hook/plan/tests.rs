@@ -453,3 +453,23 @@ fn configured_hooks_are_written_once_and_taken_out_exactly() {
     let steps = remove(&there, None).expect("planned").steps;
     assert_eq!(steps.iter().filter(|step| matches!(step, Step::Unconfigure { .. })).count(), 2);
 }
+
+#[test]
+fn a_hook_is_not_installed_in_two_ways() {
+    let slot = Slot {
+        phase: Phase::PreReceive,
+        entry: ours(PROGRAM),
+        former: Entry::Missing,
+        new: Entry::Missing,
+        is_twice: false,
+    };
+    let configuration = Wanted { way: Way::Configuration, ..wanted(&Phase::DEFAULT) };
+    let refusals = install(&found(repository(), hooks(vec![slot])), &configuration).expect_err("refused");
+    let twice = |phase, way| Refusal::Twice { git_dir: GIT_DIR.into(), phase, way };
+    assert_eq!(refusals, [twice(Phase::PreReceive, Way::Files)]);
+    let configured = [(Phase::PostReceive, "x".to_owned())].into();
+    let repository = Repository { configured, ..repository() };
+    let refusals =
+        install(&found(repository, hooks(Vec::new())), &wanted(&Phase::DEFAULT)).expect_err("refused");
+    assert_eq!(refusals, [twice(Phase::PostReceive, Way::Configuration)]);
+}
