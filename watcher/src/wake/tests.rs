@@ -25,10 +25,9 @@ fn is_queued(board: &Board) -> bool {
 }
 
 fn take(board: &Board) -> Pending {
-    match board.take() {
-        Work::Repository(KEY, pending) => pending,
-        other => panic!("a repository: {other:?}"),
-    }
+    let work = board.take();
+    let Work::Repository(KEY, pending) = work else { panic!("a repository: {work:?}") };
+    pending
 }
 
 fn names(pending: &Pending) -> Vec<(&str, u32)> {
