@@ -1,7 +1,7 @@
 //! Figures of the whole daemon, each beside a peer in the same run where there is one.
 //!
 //! `cargo bench -p refwatch-tests --bench figures [-- SECTION...]` with sections latency, sequential, packed, bulk,
-//! idle, fanout, replay. Prints; asserts nothing about time.
+//! idle, fanout, replay, hooks. Prints; asserts nothing about time.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,9 @@
     reason = "a bench stops at what is wrong"
 )]
 #![allow(clippy::disallowed_methods, clippy::cast_precision_loss, reason = "figures for people")]
+
+#[path = "figures/hooks.rs"]
+mod hooks;
 
 use std::collections::HashMap;
 use std::fs;
@@ -35,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let sections: [(&str, Section); 7] = [
+    let sections: [(&str, Section); 8] = [
         ("latency", latency),
         ("sequential", sequential),
         ("packed", packed),
@@ -43,6 +46,7 @@ fn main() {
         ("idle", idle),
         ("fanout", fanout),
         ("replay", replay),
+        ("hooks", hooks::run),
     ];
     for (name, run) in sections {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
