@@ -161,6 +161,10 @@ struct Slot {
     journal: bool,
     /// When the journal is to be looked at though nothing is recorded.
     alarm: Option<Instant>,
+    /// Since when a change that was seen waits for its record.
+    awaited_since: Option<Instant>,
+    /// What that will be when the look that is going on is over: until then its outcome is waited for as well.
+    awaited_next: Option<Option<Instant>>,
     locks: Locks,
     state: State,
     /// When the oldest of what is pending was posted.
@@ -304,14 +308,29 @@ impl Board {
         self.continue_later(key, delay, |slot| slot.add_whole(why));
     }
 
-    /// Asks for a look at the journal at some time, by whoever holds the repository; anything else that is posted does
-    /// not wait for it. To [`Board::quiesce`] this is part of the same look. The earliest time asked for counts.
-    pub fn post_alarm(&self, key: RepositoryKey, at: Instant) {
+    /// Says since when changes of a repository that were seen wait for their records, and asks for a look at the journal
+    /// at some time, by whoever holds the repository. Anything else that is posted does not wait for it. The earliest
+    /// time asked for counts. `None` says that nothing waits.
+    pub fn await_records(&self, key: RepositoryKey, awaited: Option<(Instant, Instant)>) {
         let mut inner = self.lock();
-        let slot = inner.slots.entry(key).or_default();
-        slot.alarm = Some(slot.alarm.map_or(at, |alarm| alarm.min(at)));
-        slot.pending_ticket = slot.running_ticket.into_iter().chain(slot.pending_ticket).min();
+        let slot = match awaited {
+            Some(_) => inner.slots.entry(key).or_default(),
+            None => match inner.slots.get_mut(&key) {
+                Some(slot) => slot,
+                None => return,
+            },
+        };
+        slot.awaited_next = Some(awaited.map(|(since, _)| since));
+        if let Some((_, at)) = awaited {
+            slot.alarm = Some(slot.alarm.map_or(at, |alarm| alarm.min(at)));
+        }
         self.schedule(&mut inner, key);
+    }
+
+    /// Asks for another look at the journal at once, by whoever holds the repository. To [`Board::quiesce`] this is part
+    /// of the same look.
+    pub fn put_back_journal(&self, key: RepositoryKey) {
+        self.continue_later(key, Duration::ZERO, |slot| slot.journal = true);
     }
 
     fn continue_later(&self, key: RepositoryKey, delay: Duration, add: impl FnOnce(&mut Slot)) {
@@ -395,6 +414,9 @@ impl Board {
         if let Some(slot) = inner.slots.get_mut(&key) {
             slot.state = State::Idle;
             slot.running_ticket = None;
+            if let Some(next) = slot.awaited_next.take() {
+                slot.awaited_since = next;
+            }
             self.schedule(&mut inner, key);
         }
         drop(inner);
@@ -432,13 +454,19 @@ impl Board {
     pub fn quiesce(&self, deadline: Instant) -> bool {
         let mut inner = self.lock();
         let before = inner.tickets;
+        // What was seen by the looks asked for before the call, and waits for its record.
+        let mut seen_until = None;
         loop {
             let older = |ticket: Option<u64>| ticket.is_some_and(|ticket| ticket <= before);
             let busy = older(inner.roots_ticket)
                 || older(inner.roots_running_ticket)
                 || inner.slots.values().any(|slot| older(slot.pending_ticket) || older(slot.running_ticket));
             if !busy {
-                return true;
+                let until = *seen_until.get_or_insert_with(Instant::now);
+                let waits = |slot: &Slot| slot.awaited_since.is_some_and(|since| since <= until);
+                if !inner.slots.values().any(waits) {
+                    return true;
+                }
             }
             let wait = deadline.saturating_duration_since(Instant::now());
             if wait.is_zero() || inner.closed {

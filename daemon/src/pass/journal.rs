@@ -13,7 +13,7 @@ use refwatch_store::ReadError;
 use refwatch_watcher::journal;
 use refwatch_watcher::journal::{Beginning, Entry, Journal, PassedOver, Position, Recorded, Rest, Saved};
 use refwatch_watcher::scan::{self, Observed};
-use refwatch_watcher::wake::{Named, Wake};
+use refwatch_watcher::wake::Named;
 
 use super::{Seen, named};
 use crate::engine::{Engine, Job, Repository, State, lock, now_us};
@@ -25,6 +25,8 @@ pub(crate) const DIRECTORY: &str = "refwatch";
 const READINGS_MAX: usize = 4;
 /// Changes that are told as observed and may still be explained by a late record.
 const EMITTED_MAX: usize = 256;
+/// Records of pushes that are not told: what the ledger holds of pushes with three hooks each.
+const PUSH_RECORDS_MAX: usize = 3 * push::PUSHES_MAX;
 /// How often a record is waited for in vain before none is waited for, until one comes again.
 const VAIN_MAX: u32 = 2;
 /// Records after which the position is written though nothing happened.
@@ -54,8 +56,16 @@ pub(crate) struct Hooks {
     pushes: Ledger,
     /// What the ledger was told of pushes that are not told yet.
     push_records: Vec<push::Record>,
-    /// Processes that can be looked up here.
+    /// Processes of pushes that can be looked up here.
     visible: BTreeSet<Process>,
+    /// Refs that pushes changed, as their own transactions recorded.
+    committed: BTreeSet<(Process, RefName)>,
+    /// Pushes that nobody knows the end of.
+    unknown: BTreeSet<Process>,
+    /// When the latest record that was taken was made, in microseconds since 1970.
+    taken_us: u64,
+    /// The journal is read from its beginning: what is older was taken before.
+    again: bool,
     /// Processes that are known to have ended.
     gone: BTreeSet<Process>,
     /// Pushes that are over, until their last refs are told.
@@ -93,6 +103,10 @@ impl Default for Hooks {
             pushes: Ledger::default(),
             push_records: Vec::new(),
             visible: BTreeSet::new(),
+            committed: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+            taken_us: 0,
+            again: false,
             gone: BTreeSet::new(),
             closing: Vec::new(),
             saved: Vec::new(),
@@ -106,11 +120,11 @@ impl Hooks {
     pub(crate) fn from_saved(bytes: Vec<u8>, format: ObjectFormat) -> Self {
         let mut hooks = Self::default();
         if let Ok(saved) = Saved::from_bytes(&bytes, format) {
-            hooks.position = saved.position;
-            for entry in saved.entries {
+            (hooks.position, hooks.taken_us) = (saved.position, saved.taken_us);
+            for (entry, process_space) in saved.entries {
                 match entry {
                     Entry::Transaction(transaction) => hooks.waiting.push(transaction),
-                    Entry::Push(record) => hooks.take_push(record),
+                    Entry::Push(record) => hooks.take_push(record, process_space),
                 }
             }
         }
@@ -136,8 +150,16 @@ impl Hooks {
         names
     }
 
-    fn take_push(&mut self, record: push::Record) {
+    fn take_push(&mut self, record: push::Record, process_space: u64) {
+        if process_space != 0 && process_space == journal::process_space() {
+            self.visible.insert(record.process);
+        }
         self.push_records.push(record.clone());
+        if self.push_records.len() > PUSH_RECORDS_MAX {
+            // The ledger forgets them as well.
+            let oldest = self.push_records[0].process;
+            self.forget(oldest);
+        }
         self.pushes.record(record);
     }
 
@@ -147,16 +169,25 @@ impl Hooks {
         let mut transactions = Vec::new();
         for record in records {
             let process = Process { pid: record.parent_pid, start_ticks: record.parent_start_ticks };
-            if record.process_space != 0 && record.process_space == journal::process_space() {
-                self.visible.insert(process);
+            let at_us = match &record.entry {
+                Entry::Push(push) => push.at_us,
+                Entry::Transaction(transaction) => transaction.at_ns / 1000,
+            };
+            if self.again && at_us <= self.taken_us {
+                continue;
             }
+            self.taken_us = self.taken_us.max(at_us);
             match record.entry {
-                Entry::Push(record) => self.take_push(record),
+                Entry::Push(push) => self.take_push(push, record.process_space),
                 Entry::Transaction(transaction) => transactions.push((process, transaction)),
             }
         }
         for (process, mut transaction) in transactions {
             let committed = transaction.outcome == Outcome::Committed;
+            if committed && self.push_records.iter().any(|record| record.process == process) {
+                let names = transaction.updates.iter().map(|update| (process, update.name.clone()));
+                self.committed.extend(names);
+            }
             if committed && whole_pushes {
                 continue;
             }
@@ -182,6 +213,7 @@ impl Hooks {
             let last_us = last.map(|record| record.at_us).max().unwrap_or(0);
             let is_quiet = Duration::from_micros(now_us.saturating_sub(last_us)) > PUSH_QUIET_MAX;
             if is_quiet {
+                self.unknown.insert(process);
                 self.gone.insert(process);
             }
         }
@@ -199,16 +231,41 @@ impl Hooks {
         }
     }
 
+    /// Takes out what is not known for certain: an event that is wrong is worse than one that is missing. Only
+    /// post-receive says what was accepted, and what a push's own transaction recorded was not refused.
+    fn doubt(&self, closed: &mut Closed) {
+        let is_accepted = |record: &push::Record| {
+            record.process == closed.process && matches!(record.said, push::Said::Accepted { .. })
+        };
+        if !self.push_records.iter().any(is_accepted) {
+            closed.accepted.clear();
+            let process = closed.process;
+            closed
+                .rejected
+                .retain(|rejected| !self.committed.contains(&(process, rejected.update.name.clone())));
+        }
+        if self.unknown.contains(&closed.process) {
+            closed.rejected.clear();
+        }
+    }
+
     /// Forgets the records of a push that is told.
     fn forget(&mut self, process: Process) {
         self.push_records.retain(|record| record.process != process);
+        self.committed.retain(|(of, _)| *of != process);
+        self.visible.remove(&process);
+        self.unknown.remove(&process);
     }
 
     fn to_bytes(&self, format: ObjectFormat) -> Vec<u8> {
-        let pushes = self.push_records.iter().cloned().map(Entry::Push);
-        let entries: Vec<Entry> =
-            pushes.chain(self.waiting.iter().cloned().map(Entry::Transaction)).collect();
-        Saved::to_bytes(&self.position, entries.iter(), format)
+        let own = journal::process_space();
+        let space = |process: &Process| if self.visible.contains(process) { own } else { 0 };
+        let pushes =
+            self.push_records.iter().map(|record| (Entry::Push(record.clone()), space(&record.process)));
+        let waiting = self.waiting.iter().cloned().map(|transaction| (Entry::Transaction(transaction), 0));
+        let entries: Vec<(Entry, u64)> = pushes.chain(waiting).collect();
+        let each = entries.iter().map(|(entry, space)| (entry, *space));
+        Saved::to_bytes(&self.position, self.taken_us, each, format)
     }
 }
 
@@ -216,8 +273,17 @@ impl Hooks {
 pub(super) fn hear(engine: &Engine, repository: &Repository, state: &mut State) {
     let directory = state.git_dir().join(DIRECTORY);
     if !directory.is_dir() {
-        // The hooks are removed, and what they told last is lost as a hint.
-        state.hooks = None;
+        // The hooks are removed, or out of reach: what they told last is lost as a hint, and not told again later.
+        if let Some(hooks) = &mut state.hooks {
+            hooks.waiting.clear();
+            hooks.awaited.clear();
+            hooks.emitted.clear();
+            (hooks.more, hooks.watched) = (false, false);
+            // No record is expected before one comes again.
+            hooks.in_vain = VAIN_MAX;
+            engine.board.await_records(repository.key, None);
+        }
+        lock(&engine.pushing).remove(&repository.key);
         return;
     }
     let mut hooks = state.hooks.take().unwrap_or_default();
@@ -229,16 +295,25 @@ pub(super) fn hear(engine: &Engine, repository: &Repository, state: &mut State) 
     let journal = Journal::of(&state.layout);
     let is_new = state.create.is_some();
     let mut readings = 0;
+    let mut at_end;
     hooks.more = loop {
         let batch = match journal.read(&hooks.position) {
             Ok(batch) => batch,
             Err(error) => {
                 engine.problems.report(&error.path, format!("hooks cannot be heard: {}", error.source));
+                at_end = false;
                 break false;
             }
         };
         count(engine, &batch.passed_over, batch.beginning);
+        if batch.beginning == Beginning::Lost {
+            hooks.again = true;
+        }
         hooks.position = batch.next;
+        at_end = batch.rest == Rest::Nothing;
+        if at_end && batch.records.is_empty() {
+            hooks.again = false;
+        }
         if !is_new {
             hooks.take(batch.records, engine.settings.hooks.whole_pushes());
             readings += 1;
@@ -257,13 +332,16 @@ pub(super) fn hear(engine: &Engine, repository: &Repository, state: &mut State) 
         Ok(Some(Observed::Good(target))) => Some(target),
         Ok(Some(Observed::Broken(_)) | None) | Err(_) => None,
     };
+    if !at_end {
+        // What has ended may have recorded what is not read.
+        hooks.gone.clear();
+    }
     hooks.close(&value);
     let mut pushing = lock(&engine.pushing);
     if hooks.pushes.open().next().is_some() {
         pushing.insert(repository.key);
     } else {
         pushing.remove(&repository.key);
-        hooks.visible.clear();
     }
     drop(pushing);
     state.hooks = Some(hooks);
@@ -329,7 +407,7 @@ pub(super) fn explain(
         hooks.unsaved = 0;
     }
     if hooks.more {
-        engine.board.post(repository.key, Wake::Journal);
+        engine.board.put_back_journal(repository.key);
     }
     Ok(reconciled)
 }
@@ -431,14 +509,13 @@ fn await_records(
     }
     hooks.awaited = awaited;
     seen.retain(|seen| seen.look.before != seen.look.after || stepped.contains(&seen.look.name));
-    if let Some(first) = hooks.awaited.values().map(|awaited| awaited.since).min() {
-        let wait = if engine.settings.hooks.whole_pushes() {
-            engine.settings.watch.settle_max
-        } else {
-            engine.settings.hooks.wait_max
-        };
-        engine.board.post_alarm(repository.key, first + wait);
-    }
+    let wait = if engine.settings.hooks.whole_pushes() {
+        engine.settings.watch.settle_max
+    } else {
+        engine.settings.hooks.wait_max
+    };
+    let first = hooks.awaited.values().map(|awaited| awaited.since).min();
+    engine.board.await_records(repository.key, first.map(|first| (first, first + wait)));
 }
 
 /// Tells what became of pushes whose refs are told.
@@ -458,16 +535,28 @@ fn tell_pushes(
             hooks.closing.push(closed);
             continue;
         }
+        let mut closed = closed;
+        hooks.doubt(&mut closed);
         job.last.extend(push::describe(&closed, &rules));
         hooks.forget(closed.process);
     }
 }
 
-/// True while a process runs: by its number, and where it is known by when it started (proc(5), `stat`, field 22).
+/// True unless a process is known to have ended: its number is nobody's, or that of one that started at another time, or
+/// it only waits to be asked for its status (proc(5), `stat`, fields 3 and 22).
 fn is_running(process: Process) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)) else { return false };
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(rustix::process::Pid::from_raw) else {
+        return false;
+    };
+    if rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
+        return false;
+    }
+    // Where it cannot be read, as with `hidepid`, there is somebody all the same.
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)) else { return true };
     // The name in parentheses may hold anything.
-    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
-    let started = fields.split_ascii_whitespace().nth(19).and_then(|ticks| ticks.parse::<u64>().ok());
-    process.start_ticks == 0 || started == Some(process.start_ticks)
+    let Some((_, fields)) = stat.rsplit_once(')') else { return true };
+    let mut fields = fields.split_ascii_whitespace();
+    let has_ended = fields.next().is_some_and(|state| matches!(state, "Z" | "X"));
+    let started = fields.nth(18).and_then(|ticks| ticks.parse::<u64>().ok());
+    !has_ended && (process.start_ticks == 0 || started.is_none_or(|started| started == process.start_ticks))
 }

@@ -16,28 +16,32 @@ pub const SAVED_BYTES_MAX: usize = 64 << 10;
 pub struct Saved {
     /// Where to read on.
     pub position: Position,
-    /// Records before it that may still explain something.
-    pub entries: Vec<Entry>,
+    /// When the latest record that was taken was made, in microseconds since 1970: none that is older is taken where
+    /// the journal has to be read from its beginning.
+    pub taken_us: u64,
+    /// Records before it that may still explain something, each with the space of its process number.
+    pub entries: Vec<(Entry, u64)>,
 }
 
 impl Saved {
-    /// As bytes: the position's length, the position, and records as hooks write them, at most
-    /// [`SAVED_BYTES_MAX`] of these.
+    /// As bytes: the position's length, the position, 8 bytes of the time, and records as hooks write them, at most
+    /// [`SAVED_BYTES_MAX`] of these. What does not fit is left out.
     pub fn to_bytes<'a>(
         position: &Position,
-        entries: impl Iterator<Item = &'a Entry>,
+        taken_us: u64,
+        entries: impl Iterator<Item = (&'a Entry, u64)>,
         format: ObjectFormat,
     ) -> Vec<u8> {
         let position = position.to_bytes();
         let mut bytes = vec![u8::try_from(position.len()).expect("a position has few bytes")];
         bytes.extend_from_slice(&position);
+        bytes.extend_from_slice(&taken_us.to_le_bytes());
         let begin = bytes.len();
-        for entry in entries {
-            let record = encode(entry, format);
-            if bytes.len() - begin + record.len() > SAVED_BYTES_MAX {
-                break;
+        for (entry, process_space) in entries {
+            let record = encode(entry, process_space, format);
+            if bytes.len() - begin + record.len() <= SAVED_BYTES_MAX {
+                bytes.extend_from_slice(&record);
             }
-            bytes.extend_from_slice(&record);
         }
         bytes
     }
@@ -48,21 +52,22 @@ impl Saved {
     /// [`MalformedPosition`] for all else.
     pub fn from_bytes(bytes: &[u8], format: ObjectFormat) -> Result<Self, MalformedPosition> {
         let (&length, rest) = bytes.split_first().ok_or(MalformedPosition)?;
-        let (position, mut rest) = rest.split_at_checked(length.into()).ok_or(MalformedPosition)?;
+        let (position, rest) = rest.split_at_checked(length.into()).ok_or(MalformedPosition)?;
+        let (taken_us, mut rest) = rest.split_first_chunk::<8>().ok_or(MalformedPosition)?;
         let position = Position::from_bytes(position)?;
         let mut entries = Vec::new();
         while !rest.is_empty() {
             let frame = record::check(rest).map_err(|_| MalformedPosition)?;
             let record = record::decode(frame.payload).map_err(|_| MalformedPosition)?;
             let entry = parse::entry(&record, format, &mut PassedOver::default());
-            entries.push(entry.ok_or(MalformedPosition)?);
+            entries.push((entry.ok_or(MalformedPosition)?, record.facts.process_space));
             rest = &rest[frame.bytes()..];
         }
-        Ok(Self { position, entries })
+        Ok(Self { position, taken_us: u64::from_le_bytes(*taken_us), entries })
     }
 }
 
-fn encode(entry: &Entry, format: ObjectFormat) -> Vec<u8> {
+fn encode(entry: &Entry, process_space: u64, format: ObjectFormat) -> Vec<u8> {
     let (phase, updates, refused) = match entry {
         Entry::Transaction(transaction) => match transaction.outcome {
             Outcome::Committed => (Phase::Committed, &transaction.updates[..], None),
@@ -88,7 +93,7 @@ fn encode(entry: &Entry, format: ObjectFormat) -> Vec<u8> {
         pid: 0,
         parent_pid: process.map_or(0, |process| process.pid),
         parent_start_ticks: process.map_or(0, |process| process.start_ticks),
-        process_space: 0,
+        process_space,
         actor: actor.as_deref().unwrap_or_default().as_bytes(),
         push_options: push_options.iter().map(String::as_bytes).collect(),
         worktree: b"",
@@ -157,9 +162,11 @@ mod tests {
             push(Said::Accepted { updates }),
         ];
         let format = ObjectFormat::Sha1;
-        let bytes = Saved::to_bytes(&Position::oldest(), entries.iter(), format);
+        let entries: Vec<(Entry, u64)> = entries.into_iter().zip(1..).collect();
+        let each = entries.iter().map(|(entry, space)| (entry, *space));
+        let bytes = Saved::to_bytes(&Position::oldest(), 77, each, format);
         let saved = Saved::from_bytes(&bytes, format).expect("what was just written");
-        assert_eq!(saved, Saved { position: Position::oldest(), entries });
+        assert_eq!(saved, Saved { position: Position::oldest(), taken_us: 77, entries });
         let whole = |end: &usize| Saved::from_bytes(&bytes[..*end], format).is_ok();
         // Between two records it is a shorter one.
         assert_eq!((0..bytes.len()).filter(whole).count(), saved.entries.len());
@@ -176,9 +183,12 @@ mod tests {
             Entry::Transaction(Transaction { at_ns: 0, id, outcome, actor, push_options, updates })
         };
         let entries = [of(1, 1), of(2, 1000), of(3, 1)];
-        let bytes = Saved::to_bytes(&Position::oldest(), entries.iter(), ObjectFormat::Sha1);
+        let each = entries.iter().map(|entry| (entry, 0));
+        let bytes = Saved::to_bytes(&Position::oldest(), 0, each, ObjectFormat::Sha1);
         assert!(bytes.len() < SAVED_BYTES_MAX);
         let saved = Saved::from_bytes(&bytes, ObjectFormat::Sha1).expect("what was just written");
-        assert_eq!(saved.entries, entries[..1]);
+        // What is too long costs itself alone.
+        let kept: Vec<_> = saved.entries.into_iter().map(|(entry, _)| entry.id()).collect();
+        assert_eq!(kept, [1, 3]);
     }
 }

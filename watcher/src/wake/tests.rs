@@ -106,21 +106,23 @@ fn the_journal_waits_for_no_lock_and_takes_no_ref_along_that_does() {
 }
 
 #[test]
-fn an_alarm_is_a_part_of_the_look_that_asked_for_it_and_holds_up_nothing_else() {
+fn what_waits_for_its_record_is_waited_for_and_holds_up_nothing_else() {
     let board = board();
     place(&board, &["refs/a"]);
     drop(take(&board));
-    board.post_alarm(KEY, Instant::now() + SETTLE);
-    board.post_alarm(KEY, Instant::now() + SETTLE * 2);
+    let since = Instant::now();
+    board.await_records(KEY, Some((since, Instant::now() + SETTLE)));
+    board.await_records(KEY, Some((since, Instant::now() + SETTLE * 2)));
     board.done(KEY);
-    assert!(!board.quiesce(Instant::now()), "the look goes on");
+    assert!(!board.quiesce(Instant::now()), "what was seen is not told");
     place(&board, &["refs/b"]);
     let pending = take(&board);
     assert_eq!(names(&pending), [("refs/b", 1)]);
     assert!(!pending.journal);
-    board.post_alarm(KEY, Instant::now());
+    board.await_records(KEY, Some((since, Instant::now())));
     board.done(KEY);
     assert!(take(&board).journal);
+    board.await_records(KEY, None);
     board.done(KEY);
     assert!(board.quiesce(Instant::now()));
     assert!(board.lock().slots.is_empty());

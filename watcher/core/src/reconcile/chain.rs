@@ -161,7 +161,8 @@ pub(super) fn link(
         edges.iter().zip(&late).filter(|(_, late)| !**late).map(|(edge, _)| *edge).collect();
     let mut path = best(start, end, &rest, count);
     let (mut used, mut explained) = (rest, explained);
-    if path.explains() < used.len() && !explained.is_empty() {
+    let is_whole = path.moves.iter().all(|step| step.by.is_some());
+    if !explained.is_empty() && (!is_whole || path.explains() < used.len()) {
         let whole = best(start, end, &edges, count);
         if whole.explains() == edges.len() {
             (path, used, explained) = (whole, edges.clone(), Vec::new());
