@@ -16,6 +16,7 @@ mod walk;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use refwatch_core::ObjectFormat;
 use refwatch_core::journal::Transaction;
@@ -27,7 +28,6 @@ use files::Files;
 pub use files::{FILES_MAX, WRITER_WAIT_MS_MAX};
 pub use position::{MalformedPosition, POSITION_BYTES_MAX, Position};
 use reading::Reading;
-pub use refwatch_hook::space::own as process_space;
 pub use rotate::ROTATE_BYTES_MIN;
 pub use saved::{SAVED_BYTES_MAX, Saved};
 
@@ -155,6 +155,12 @@ pub struct JournalError {
     pub path: PathBuf,
     /// Why.
     pub source: io::Error,
+}
+
+/// The space of process numbers that this process is in ([`refwatch_hook::space::own`]), looked up once.
+pub fn process_space() -> u64 {
+    static OWN: LazyLock<u64> = LazyLock::new(refwatch_hook::space::own);
+    *OWN
 }
 
 impl Journal {

@@ -9,6 +9,7 @@ use refwatch_core::journal::{Outcome, Transaction};
 use refwatch_core::push::{self, Closed, Ledger, Process, PushRules};
 use refwatch_core::reconcile::{Emitted, Mark, Reconciled, reconcile_patiently};
 use refwatch_core::{Look, ObjectFormat, Origin, RefName, RefState, Target};
+use refwatch_hook::DIRECTORY;
 use refwatch_store::ReadError;
 use refwatch_watcher::journal;
 use refwatch_watcher::journal::{Beginning, Entry, Journal, PassedOver, Position, Recorded, Rest, Saved};
@@ -19,8 +20,6 @@ use super::{Seen, named};
 use crate::engine::{Engine, Job, Repository, State, lock, now_us};
 use crate::protected::is_protected;
 
-/// The directory of the journal, below the git directory.
-pub(crate) const DIRECTORY: &str = "refwatch";
 /// Readings of one pass, of up to 8 MiB each.
 const READINGS_MAX: usize = 4;
 /// Changes that are told as observed and may still be explained by a late record.

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::{ObjectId, RefName};
+use crate::{ObjectId, RefName, Target};
 
 /// How a transaction ended, as the `reference-transaction` hook was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,17 @@ pub enum Value {
     Oid(ObjectId),
     /// `ref:<name>`.
     Symbolic(RefName),
+}
+
+impl Value {
+    /// The value of a ref; `None` for all zeroes.
+    pub fn target(&self) -> Option<Target> {
+        match self {
+            Value::Zero => None,
+            Value::Oid(oid) => Some(Target::Direct(*oid)),
+            Value::Symbolic(name) => Some(Target::Symbolic(name.clone())),
+        }
+    }
 }
 
 /// One line of a recorded transaction.

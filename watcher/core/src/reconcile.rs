@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use self::chain::{Fate, Line, Piece};
 use self::drafts::Queued;
-use crate::journal::{self, Outcome, Transaction};
+use crate::journal::{Outcome, Transaction};
 use crate::snapshot::RefState;
 use crate::{Look, Origin, RefName, Target};
 
@@ -313,19 +313,11 @@ fn lines<'a>(journal: &[&'a Transaction]) -> BTreeMap<&'a RefName, Vec<Line>> {
     let mut lines: BTreeMap<&RefName, Vec<Line>> = BTreeMap::new();
     for (transaction, record) in journal.iter().enumerate() {
         for (position, update) in record.updates.iter().enumerate() {
-            let (old, new) = (target(&update.old), target(&update.new));
+            let (old, new) = (update.old.target(), update.new.target());
             lines.entry(&update.name).or_default().push(Line { transaction, position, old, new });
         }
     }
     lines
-}
-
-fn target(value: &journal::Value) -> Option<Target> {
-    match value {
-        journal::Value::Zero => None,
-        journal::Value::Oid(oid) => Some(Target::Direct(*oid)),
-        journal::Value::Symbolic(name) => Some(Target::Symbolic(name.clone())),
-    }
 }
 
 const fn anomaly(fate: Fate) -> Option<AnomalyKind> {

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use super::{Closed, Rejected};
 use crate::event::{self, Extra, Summary};
-use crate::journal::{Update, Value};
-use crate::{Event, EventType, Origin, RefChange, RefName, Target};
+use crate::journal::Update;
+use crate::{Event, EventType, Origin, RefChange, RefName};
 
 /// [`Extra::reason`] of a `PUSH_RECEIVED`.
 pub const REASON_PUSH: &str = "push";
@@ -43,8 +43,8 @@ fn refusal(rejected: &Rejected, rules: &PushRules<'_>, extra: Extra) -> Event {
     };
     Event {
         name: Some(name.clone()),
-        old: target(old),
-        new: target(new),
+        old: old.target(),
+        new: new.target(),
         extra: Some(Box::new(extra)),
         ..Event::of_repository(kind, Origin::Hook)
     }
@@ -57,7 +57,8 @@ fn received(closed: &Closed, extra: Extra) -> Option<Event> {
     let rejected = u32::try_from(closed.rejected.len()).unwrap_or(u32::MAX);
     let mut summary = Summary { rejected, ..Summary::default() };
     for Update { old, new, .. } in &closed.accepted {
-        match RefChange::between(target(old).as_ref(), target(new).as_ref()) {
+        // All zeroes is absence here: receive-pack states the old values of all that exists.
+        match RefChange::between(old.target().as_ref(), new.target().as_ref()) {
             Some(RefChange::Created) => summary.created += 1,
             Some(RefChange::Updated) => summary.updated += 1,
             Some(RefChange::Deleted) => summary.deleted += 1,
@@ -69,13 +70,4 @@ fn received(closed: &Closed, extra: Extra) -> Option<Event> {
         extra: Some(Box::new(extra)),
         ..Event::of_repository(EventType::PushReceived, Origin::Hook)
     })
-}
-
-/// All zeroes is absence here: receive-pack states the old values of all that exists.
-fn target(value: &Value) -> Option<Target> {
-    match value {
-        Value::Zero => None,
-        Value::Oid(oid) => Some(Target::Direct(*oid)),
-        Value::Symbolic(name) => Some(Target::Symbolic(name.clone())),
-    }
 }
