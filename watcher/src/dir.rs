@@ -120,6 +120,20 @@ pub(crate) fn fill(file: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
     Ok(filled)
 }
 
+/// Reads from an offset until the end of the file or of the buffer, and says how many bytes that were.
+pub(crate) fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match rustix::io::pread(&file, &mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
 /// Reads a whole file of at most `bytes_max` bytes; `FBIG` where it is longer.
 pub(crate) fn read_whole(file: impl AsFd, size: u64, bytes_max: u64) -> Result<Vec<u8>, Errno> {
     // One more byte than there should be, so that the end is met without another call in a grown buffer.

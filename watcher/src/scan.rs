@@ -22,7 +22,7 @@ use crate::signature::Signature;
 pub use files::{LOOKUP_TRIES_MAX, SCAN_TRIES_MAX};
 pub use loose::LOOSE_BYTES_MAX;
 pub use packed::PACKED_BYTES_MAX;
-pub use reftable::{STACK_TRIES_MAX, TABLE_BYTES_MAX, TABLES_MAX};
+pub use reftable::{Listed, STACK_TRIES_MAX, Stack, TABLE_BYTES_MAX, TABLES_MAX};
 use walk::{Directories, GitDir};
 
 /// What was read of one ref.
@@ -141,6 +141,8 @@ pub struct Scan {
     /// The signature of what was read; `None` when something changed so recently that a change in the same tick of
     /// the filesystem's clock would not show in it, and for a [`subtree`].
     pub signature: Option<Signature>,
+    /// The tables that were read, where refs are in tables.
+    pub stacks: Vec<Stack>,
     /// False when `packed-refs` was replaced during each try: no ref that was there all the time is missing, but of
     /// refs that changed together some may be old. Take it, and look again.
     pub settled: bool,
@@ -181,7 +183,7 @@ pub enum ScanError {
         /// The table, or `tables.list`.
         path: PathBuf,
         /// Byte offset.
-        offset: usize,
+        offset: u64,
         /// What is wrong with it.
         reason: &'static str,
     },
@@ -224,8 +226,8 @@ pub fn full(layout: &Layout, before_read: &mut dyn FnMut(&Path)) -> Result<Scan,
 
 /// Reads one ref; `None` when it does not exist.
 ///
-/// With loose files the cost does not depend on how many refs there are: one small file, else a few windows of a
-/// `packed-refs` whose header says `sorted`.
+/// The cost does not depend on how many refs there are. With loose files it is one small file, else a few windows of a
+/// `packed-refs` whose header says `sorted`; with tables a few blocks of each, where they have an index.
 ///
 /// # Errors
 /// [`ScanError`].

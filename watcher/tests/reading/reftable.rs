@@ -124,3 +124,35 @@ fn a_repository_converted_under_a_known_layout_is_in_flux_not_empty() {
         assert_eq!(repo.refs()[b"refs/heads/main".as_slice()], direct(&a));
     }
 }
+
+#[test]
+fn one_ref_is_found_without_a_look_at_the_others() {
+    for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
+        let repo = Repo::bare(format, "reftable");
+        let ids: [String; 3] = repo.commits();
+        repo.update(&updates(0..20_000, "create", &ids));
+        repo.git(&["pack-refs", "--all"]);
+        let layout = repo.layout();
+        let refs = repo.refs();
+        let list = fs::read_to_string(repo.git_dir.join("reftable/tables.list")).expect("a list");
+        let table = repo.git_dir.join("reftable").join(list.trim());
+        let mut bytes = fs::read(&table).expect("a table");
+        // The blocks of refs in the midst are no such blocks any more.
+        let blocks: Vec<usize> = (4096..bytes.len()).step_by(4096).filter(|at| bytes[*at] == b'r').collect();
+        for at in &blocks[10..blocks.len() - 10] {
+            bytes[*at] = b'x';
+        }
+        fs::write(&table, bytes).expect("written");
+        assert!(matches!(scan::full(&layout, &mut |_| {}), Err(ScanError::Reftable { .. })));
+        let at = |index: u32| format!("refs/heads/branch-{index:05}");
+        for found in ["HEAD", &at(0), &at(500), &at(19_500), &at(19_999)] {
+            let observed = scan::one(&layout, &name(found)).expect("its own block is sound");
+            assert_eq!(observed.as_ref(), refs.get(found.as_bytes()), "{found}");
+        }
+        for absent in ["refs/heads/a", "refs/heads/branch-00000x", "refs/heads/branch-19999x", "refs/z"] {
+            assert_eq!(scan::one(&layout, &name(absent)).expect("sound"), None, "{absent}");
+        }
+        let lost = scan::one(&layout, &name(at(10_000)));
+        assert!(matches!(lost, Err(ScanError::Reftable { .. })), "{lost:?}");
+    }
+}

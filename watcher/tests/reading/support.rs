@@ -80,7 +80,7 @@ impl Repo {
         let layout = self.layout();
         let scan = scan::full(&layout, &mut |_| {}).expect("readable");
         assert!(scan.refs.is_sorted_by(|left, right| left.0 < right.0), "sorted, each once");
-        // Of many refs some: with tables each look reads them all.
+        // Of many refs some.
         for (name, observed) in scan.refs.iter().step_by(1 + scan.refs.len() / 500) {
             assert_eq!(scan::one(&layout, name).expect("readable").as_ref(), Some(observed), "{name}");
         }

@@ -1,6 +1,6 @@
 //! Finds one name in `packed-refs` by reading a few windows of it, however long it is.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use refwatch_core::{ObjectFormat, RefName};
 use rustix::io::Errno;
@@ -45,7 +45,7 @@ pub(crate) fn find(
     format: ObjectFormat,
 ) -> Result<Option<Observed>, SearchError> {
     let mut head = [0; HEADER_BYTES_MAX];
-    let count = read_at(file, &mut head, 0)?;
+    let count = dir::read_at(file, &mut head, 0)?;
     let head = &head[..count];
     let header = head.iter().position(|byte| *byte == b'\n').map(|end| &head[..=end]);
     if let Some(header) = header
@@ -132,23 +132,10 @@ fn read_exactly<'a>(
     width: u64,
 ) -> Result<&'a [u8], SearchError> {
     let wanted = usize::try_from(width).unwrap_or(WINDOW).min(WINDOW);
-    let count = read_at(file, &mut window[..wanted], offset)?;
+    let count = dir::read_at(file, &mut window[..wanted], offset)?;
     if count == wanted {
         Ok(&window[..count])
     } else {
         Err(SearchError::Bad(Bad { offset: 0, reason: "the file was cut while it was read" }))
     }
-}
-
-fn read_at(file: impl AsFd, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match rustix::io::pread(&file, &mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }

@@ -1,56 +1,103 @@
-//! Reads the refs of one table (Git's `Documentation/technical/reftable.adoc`, "File format").
+//! Reads one table (Git's `Documentation/technical/reftable.adoc`, "File format"): all its refs in order, or one.
 //!
-//! Only ref blocks are read: they come first, sorted by name, and nothing in them is compressed. Object, log and index
-//! blocks serve other questions.
+//! Ref blocks come first, sorted by name; an index over them follows where there are more than a few. Blocks of objects
+//! serve another question. Only header and footer carry a checksum: what a block says is believed where it parses.
+
+use std::os::fd::OwnedFd;
 
 use refwatch_core::ObjectFormat;
+use rustix::io::Errno;
+
+use super::block::{Block, Order, Value, big_endian};
+use crate::dir;
 
 /// What is wrong with a table.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bad {
-    pub(crate) offset: usize,
+    pub(crate) offset: u64,
     pub(crate) reason: &'static str,
 }
 
-/// What a table says of a ref.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Value<'a> {
-    /// It is deleted, whatever older tables say.
-    Deleted,
-    /// Raw object ids: the ref's, and what it peels to if it is an annotated tag.
-    Direct { id: &'a [u8], peeled: Option<&'a [u8]> },
-    /// The name of another ref.
-    Symbolic(&'a [u8]),
+/// Why a table could not be read.
+#[derive(Debug)]
+pub(crate) enum TableError {
+    Io(Errno),
+    Bad(Bad),
 }
 
-/// A table whose header and footer are sound.
-pub(crate) struct Table<'a> {
-    bytes: &'a [u8],
-    header: usize,
-    /// Blocks are padded to this size; 0 when they are not.
-    block_size: usize,
-    /// Where another section or the footer starts.
-    refs_end: usize,
-    id_len: usize,
+impl From<Errno> for TableError {
+    fn from(error: Errno) -> Self {
+        TableError::Io(error)
+    }
 }
+
+impl From<Bad> for TableError {
+    fn from(bad: Bad) -> Self {
+        TableError::Bad(bad)
+    }
+}
+
+/// Tables up to this size, in bytes, are read at once and closed: a stack has many small ones, and few large ones.
+const SMALL_BYTES_MAX: u64 = 32 << 10;
+/// Bytes read to find out how long a block is, where the table does not say.
+const BLOCK_BYTES_GUESS: u64 = 4 << 10;
+/// Levels of an index; Git writes two for a million refs.
+const INDEX_LEVELS_MAX: usize = 16;
 
 const MAGIC: &[u8] = b"REFT";
 /// Header and footer sizes of version 1 and 2; version 2 adds the name of the hash function to both.
 const SIZES: [(usize, usize); 2] = [(24, 68), (28, 72)];
+/// Type and length of a block.
+const BLOCK_HEADER: usize = 4;
 
-impl<'a> Table<'a> {
-    /// Checks header and footer.
-    pub(crate) fn open(bytes: &'a [u8], format: ObjectFormat) -> Result<Self, Bad> {
-        let bad = |offset, reason| Err(Bad { offset, reason });
-        if bytes.len() < SIZES[0].0 + SIZES[0].1 || !bytes.starts_with(MAGIC) {
+/// Where the bytes of a table are.
+#[derive(Debug)]
+enum Source {
+    Read(Vec<u8>),
+    Open(OwnedFd),
+}
+
+/// A table whose header and footer are sound.
+#[derive(Debug)]
+pub(crate) struct Table {
+    source: Source,
+    header: usize,
+    /// Blocks are padded to this size; 0 when they are not.
+    block_size: u64,
+    /// Where another section or the footer starts.
+    refs_end: u64,
+    /// Where the footer starts.
+    end: u64,
+    /// Where the topmost index over the refs is; 0 where there is none.
+    ref_index: u64,
+    id_len: usize,
+    /// The first and last update index of its records.
+    pub(crate) updates: (u64, u64),
+}
+
+impl Table {
+    /// Checks header and footer of an open file.
+    pub(crate) fn open(file: OwnedFd, size: u64, format: ObjectFormat) -> Result<Self, TableError> {
+        let bad = |offset, reason| Err(TableError::Bad(Bad { offset, reason }));
+        let source = if size <= SMALL_BYTES_MAX {
+            Source::Read(dir::read_whole(&file, size, SMALL_BYTES_MAX)?)
+        } else {
+            Source::Open(file)
+        };
+        let mut head = [0; SIZES[1].0];
+        let size = if let Source::Read(bytes) = &source { bytes.len() as u64 } else { size };
+        if size < (SIZES[0].0 + SIZES[0].1) as u64
+            || read_at(&source, 0, &mut head)? != head.len()
+            || !head.starts_with(MAGIC)
+        {
             return bad(0, "not a table, or a cut one");
         }
-        let (header, footer) = match bytes[4] {
+        let (header, footer) = match head[4] {
             1 => SIZES[0],
             2 => SIZES[1],
             _ => return bad(4, "an unknown version"),
         };
-        let found = match (bytes[4], &bytes[24..28]) {
+        let found = match (head[4], &head[24..28]) {
             (1, _) | (_, b"sha1") => ObjectFormat::Sha1,
             (_, b"s256") => ObjectFormat::Sha256,
             _ => return bad(24, "an unknown hash function"),
@@ -58,159 +105,289 @@ impl<'a> Table<'a> {
         if found != format {
             return bad(24, "object ids of another hash function than the repository's");
         }
-        let Some(footer_start) = bytes.len().checked_sub(footer).filter(|start| *start >= header) else {
+        let Some(footer_start) = size.checked_sub(footer as u64).filter(|start| *start >= header as u64)
+        else {
             return bad(0, "a cut table");
         };
-        let (checked, sum) = bytes[footer_start..].split_at(footer - 4);
-        if crc32fast::hash(checked).to_be_bytes() != sum || checked[..header] != bytes[..header] {
+        let mut tail = [0; SIZES[1].1];
+        let tail = &mut tail[..footer];
+        if read_at(&source, footer_start, tail)? != footer {
+            return bad(footer_start, "a cut table");
+        }
+        let (checked, sum) = tail.split_at(footer - 4);
+        if crc32fast::hash(checked).to_be_bytes() != sum || checked[..header] != head[..header] {
             return bad(footer_start, "the footer does not match its checksum or the header");
         }
-        let position = |index: usize| {
-            let start = header + index * 8;
-            checked[start..start + 8].iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte))
-        };
+        let number = |start: usize| long(&checked[start..start + 8]);
         // Ref index, objects (its low five bits are something else), object index, logs, log index.
-        let starts = [position(0), position(1) >> 5, position(2), position(3), position(4)];
-        let refs_end = starts.into_iter().filter(|start| *start > 0).min();
-        let refs_end = refs_end.map_or(footer_start, |end| usize::try_from(end).unwrap_or(usize::MAX));
-        if refs_end > footer_start {
+        let [ref_index, objects, object_index, logs, log_index] =
+            std::array::from_fn(|index| number(header + index * 8));
+        let starts = [ref_index, objects >> 5, object_index, logs, log_index];
+        let refs_end = starts.into_iter().filter(|start| *start > 0).min().unwrap_or(footer_start);
+        if starts.into_iter().any(|start| start > footer_start) {
             return bad(footer_start, "a section beyond the end");
         }
-        let block_size = big_endian(&bytes[5..8]);
-        Ok(Self { bytes, header, block_size, refs_end, id_len: format.raw_len() })
-    }
-
-    /// Hands out every ref in order of name, until `take` says to stop.
-    pub(crate) fn each(&self, take: &mut dyn FnMut(&[u8], Value<'a>) -> Next) -> Result<(), Bad> {
-        let mut name = Vec::new();
-        let mut position = 0;
-        while position < self.refs_end {
-            let start = if position == 0 { self.header } else { position };
-            match self.bytes[start] {
-                b'r' => {}
-                // The lower levels of an index; the footer names its top.
-                b'i' => return Ok(()),
-                // A table of nothing but logs, or of nothing.
-                _ if position == 0 => return Ok(()),
-                _ => return Err(Bad { offset: start, reason: "not a ref block" }),
-            }
-            let bad = Bad { offset: start, reason: "a cut block" };
-            let length = match self.bytes.get(start + 1..start + 4) {
-                Some(length) => big_endian(length),
-                None => return Err(bad),
-            };
-            let end = position + length;
-            if end > self.refs_end || end < start + 4 + 2 {
-                return Err(bad);
-            }
-            let restarts = 2 + 3 * big_endian(&self.bytes[end - 2..end]);
-            let records_end = end.checked_sub(restarts).filter(|records| *records >= start + 4).ok_or(bad)?;
-            if self.each_of_block(start + 4, records_end, &mut name, take)? == Next::Stop {
-                return Ok(());
-            }
-            // Padding is zeroes; a block that starts where this one ends is not aligned.
-            let padded = self.bytes.get(end).is_some_and(|byte| *byte == 0);
-            position = if padded && length < self.block_size { position + self.block_size } else { end };
+        let updates = (number(8), number(16));
+        if updates.0 > updates.1 {
+            return bad(8, "update indices that fall");
         }
-        Ok(())
+        let block_size = big_endian(&head[5..8]) as u64;
+        let id_len = format.raw_len();
+        Ok(Self { source, header, block_size, refs_end, end: footer_start, ref_index, id_len, updates })
     }
 
-    fn each_of_block(
-        &self,
-        start: usize,
-        end: usize,
-        name: &mut Vec<u8>,
-        take: &mut dyn FnMut(&[u8], Value<'a>) -> Next,
-    ) -> Result<Next, Bad> {
-        let mut input = Input { bytes: &self.bytes[..end], position: start };
-        let mut before: Vec<u8> = name.clone();
-        while input.position < end {
-            let bad = Bad { offset: input.position, reason: "a cut record" };
-            let (kind, value) = {
-                let Some((prefix, kind, suffix)) = input.key() else {
-                    return Err(bad);
-                };
-                if prefix > name.len() {
-                    return Err(Bad { reason: "a name that shares more than there is", ..bad });
+    /// All refs in order of name.
+    pub(crate) fn refs(&self) -> Refs<'_> {
+        Refs {
+            table: self,
+            block: Block::default(),
+            next: 0,
+            left: true,
+            position: 0,
+            order: Order::First,
+            name: Vec::new(),
+            kind: 0,
+            value: 0,
+        }
+    }
+
+    /// What it says of one ref, with its update index: a block or two of each level of the index.
+    pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Found>, TableError> {
+        let mut refs = self.refs();
+        if self.ref_index > 0 {
+            match self.find_block(name)? {
+                Some(position) => refs.next = position,
+                None => return Ok(None),
+            }
+        }
+        refs.seek(name)
+    }
+
+    /// The block that holds a name if any does. The topmost level of an index may be a few blocks long.
+    fn find_block(&self, name: &[u8]) -> Result<Option<u64>, TableError> {
+        let bad = |offset, reason| Err(TableError::Bad(Bad { offset, reason }));
+        let (mut at, mut block) = (self.ref_index, Block::default());
+        let mut met = self.read_block(at, self.end, &mut block)?;
+        if met.kind != b'i' {
+            return bad(at, "not an index");
+        }
+        for level in 0..INDEX_LEVELS_MAX {
+            let below = loop {
+                if let Some(below) = below(&block, name)? {
+                    break below;
                 }
-                name.truncate(prefix);
-                name.extend_from_slice(suffix);
-                (kind, input.value(kind, self.id_len))
+                at = met.next;
+                if level > 0 || at >= self.end {
+                    return Ok(None);
+                }
+                met = self.read_block(at, self.end, &mut block)?;
+                if met.kind != b'i' {
+                    return Ok(None);
+                }
             };
-            let Some(value) = value else {
-                return Err(if kind > 3 { Bad { reason: "an unknown kind of value", ..bad } } else { bad });
-            };
-            if *name <= before {
-                return Err(Bad { reason: "names out of order", ..bad });
+            // What an index is over comes before it.
+            if below >= at {
+                return bad(at, "an index that leads nowhere");
             }
-            if take(name, value) == Next::Stop {
-                return Ok(Next::Stop);
+            at = below;
+            met = self.read_block(at, self.end, &mut block)?;
+            match met.kind {
+                b'i' => {}
+                b'r' if at < self.refs_end => return Ok(Some(at)),
+                _ => return bad(at, "an index that leads to no refs"),
             }
-            before.clone_from(name);
         }
-        Ok(Next::More)
+        bad(at, "an index of too many levels")
+    }
+
+    /// Reads the block at a position and says where the next one is.
+    fn read_block(&self, position: u64, end: u64, block: &mut Block) -> Result<Met, TableError> {
+        let bad = |reason| TableError::Bad(Bad { offset: position, reason });
+        let header = if position == 0 { self.header } else { 0 };
+        let left = end.saturating_sub(position);
+        let wanted = if self.block_size > 0 { self.block_size } else { BLOCK_BYTES_GUESS };
+        // With the byte behind it, which says whether it is padded.
+        let guess = usize::try_from(wanted.min(left)).map_err(|_| bad("a cut block"))?;
+        block.start = position;
+        block.bytes.resize(guess, 0);
+        let got = read_at(&self.source, position, &mut block.bytes)?;
+        if got < header + BLOCK_HEADER {
+            return Err(bad("a cut block"));
+        }
+        let kind = block.bytes[header];
+        if !matches!(kind, b'r' | b'i') {
+            return Ok(Met { kind, next: position });
+        }
+        let length = big_endian(&block.bytes[header + 1..header + BLOCK_HEADER]);
+        if length as u64 > left || length < header + BLOCK_HEADER + 2 {
+            return Err(bad("a cut block"));
+        }
+        // Padding is zeroes; a block that starts where this one ends is not aligned.
+        let behind = block.bytes[..got].get(length).copied();
+        let padded = (length as u64) < self.block_size && behind.is_some_and(|byte| byte == 0);
+        let next = position + if padded { self.block_size } else { length as u64 };
+        if length > got {
+            block.bytes.resize(length, 0);
+            if got + read_at(&self.source, position + got as u64, &mut block.bytes[got..])? != length {
+                return Err(bad("a cut block"));
+            }
+        }
+        block.bytes.truncate(length);
+        block.lay_out(header + BLOCK_HEADER)?;
+        Ok(Met { kind, next })
     }
 }
 
-/// Whether to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    More,
-    Stop,
+/// The block that the first key of an index block that is not before a name leads to.
+fn below(block: &Block, name: &[u8]) -> Result<Option<u64>, Bad> {
+    let (mut position, mut order, mut key) = (block.seek(name)?, Order::First, Vec::new());
+    while let Some(head) = block.read_key(position, &mut key, order)? {
+        let mut input = block.input(head.value);
+        let below = input.varint().ok_or(block.bad(position, "a cut record"))?;
+        if key.as_slice() >= name {
+            return Ok(Some(below));
+        }
+        (position, order) = (input.position, Order::Rising);
+    }
+    Ok(None)
 }
 
-struct Input<'a> {
-    bytes: &'a [u8],
+/// A block that was met.
+struct Met {
+    kind: u8,
+    next: u64,
+}
+
+/// What a table says of a ref that was looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Deleted,
+    Direct(Box<[u8]>),
+    Symbolic(Box<[u8]>),
+}
+
+impl Found {
+    pub(crate) fn value(&self) -> Value<'_> {
+        match self {
+            Found::Deleted => Value::Deleted,
+            Found::Direct(id) => Value::Direct { id, peeled: None },
+            Found::Symbolic(target) => Value::Symbolic(target),
+        }
+    }
+}
+
+/// A walk over the refs of a table.
+pub(crate) struct Refs<'a> {
+    table: &'a Table,
+    block: Block,
+    /// Where the next block is.
+    next: u64,
+    /// There may be a next block.
+    left: bool,
+    /// Where the next record is in the block.
     position: usize,
+    order: Order,
+    /// The name of the record that is met.
+    pub(crate) name: Vec<u8>,
+    kind: u8,
+    value: usize,
 }
 
-impl<'a> Input<'a> {
-    /// Length of the shared start of the name, kind of value, rest of the name.
-    fn key(&mut self) -> Option<(usize, u64, &'a [u8])> {
-        let prefix = usize::try_from(self.varint()?).ok()?;
-        let suffix = self.varint()?;
-        Some((prefix, suffix & 7, self.take(suffix >> 3)?))
+impl Refs<'_> {
+    /// Goes to the next ref; false at the end.
+    pub(crate) fn advance(&mut self) -> Result<bool, TableError> {
+        while !self.advance_here()? {
+            if !self.enter_next()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    fn value(&mut self, kind: u64, id_len: usize) -> Option<Value<'a>> {
-        let _update_index = self.varint()?;
-        match kind {
-            0 => Some(Value::Deleted),
-            1 => Some(Value::Direct { id: self.take(id_len as u64)?, peeled: None }),
-            2 => {
-                let id = self.take(id_len as u64)?;
-                Some(Value::Direct { id, peeled: Some(self.take(id_len as u64)?) })
+    /// Goes to the next ref of this block; false at its end.
+    fn advance_here(&mut self) -> Result<bool, TableError> {
+        let Some(head) = self.block.read_key(self.position, &mut self.name, self.order)? else {
+            return Ok(false);
+        };
+        (self.kind, self.value) = (head.kind, head.value);
+        let mut input = self.block.input(head.value);
+        if input.value(head.kind, self.table.id_len).is_none() {
+            let reason = if head.kind > 3 { "an unknown kind of value" } else { "a cut record" };
+            return Err(self.block.bad(self.position, reason).into());
+        }
+        (self.position, self.order) = (input.position, Order::Rising);
+        Ok(true)
+    }
+
+    /// Reads the next block of refs; false where there is none.
+    fn enter_next(&mut self) -> Result<bool, TableError> {
+        let is_first = self.next == 0;
+        if !self.left || self.next >= self.table.refs_end {
+            return Ok(false);
+        }
+        let position = self.next;
+        let met = self.table.read_block(position, self.table.refs_end, &mut self.block)?;
+        match met.kind {
+            b'r' => {
+                self.next = met.next;
+                self.position = self.block.first();
+                Ok(true)
             }
-            3 => {
-                let length = self.varint()?;
-                self.take(length).map(Value::Symbolic)
+            // The lower levels of an index (the footer names its top), or a table of nothing but logs, or of nothing.
+            kind => {
+                self.left = false;
+                self.block = Block::default();
+                self.position = 0;
+                if kind == b'i' || is_first {
+                    Ok(false)
+                } else {
+                    Err(Bad { offset: position, reason: "not a ref block" }.into())
+                }
             }
-            _ => None,
         }
     }
 
-    /// "Varint encoding": seven bits a byte, and one is added for each byte that goes on.
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0u64;
-        loop {
-            let byte = *self.bytes.get(self.position)?;
-            self.position += 1;
-            value = value.checked_mul(128)?.checked_add(u64::from(byte & 0x7f))?;
-            if byte & 0x80 == 0 {
-                return Some(value);
+    /// Looks for a name from the next block on. Without an index it may be in a later one.
+    fn seek(mut self, name: &[u8]) -> Result<Option<Found>, TableError> {
+        while self.enter_next()? {
+            self.position = self.block.seek(name)?;
+            self.order = Order::First;
+            while self.advance_here()? {
+                if self.name.as_slice() > name {
+                    return Ok(None);
+                }
+                if self.name == name {
+                    return Ok(Some(match self.record().1 {
+                        Value::Deleted => Found::Deleted,
+                        Value::Direct { id, .. } => Found::Direct(id.into()),
+                        Value::Symbolic(target) => Found::Symbolic(target.into()),
+                    }));
+                }
             }
-            value = value.checked_add(1)?;
         }
+        Ok(None)
     }
 
-    fn take(&mut self, length: u64) -> Option<&'a [u8]> {
-        let end = self.position.checked_add(usize::try_from(length).ok()?)?;
-        let taken = self.bytes.get(self.position..end)?;
-        self.position = end;
-        Some(taken)
+    /// The update index and value of the record that is met.
+    pub(crate) fn record(&self) -> (u64, Value<'_>) {
+        let value = self.block.input(self.value).value(self.kind, self.table.id_len);
+        let (index, value) = value.expect("BUG: it was read when it was met");
+        (self.table.updates.0.saturating_add(index), value)
     }
 }
 
-fn big_endian(bytes: &[u8]) -> usize {
-    bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte))
+fn read_at(source: &Source, position: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+    match source {
+        Source::Read(bytes) => {
+            let rest = usize::try_from(position).ok().and_then(|from| bytes.get(from..)).unwrap_or_default();
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            Ok(count)
+        }
+        Source::Open(file) => dir::read_at(file, buffer, position),
+    }
+}
+
+fn long(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
