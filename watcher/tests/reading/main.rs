@@ -1,6 +1,7 @@
 //! Reading repositories that real Git made.
 
 mod broken;
+mod corpus;
 mod discover;
 mod files;
 mod layout;

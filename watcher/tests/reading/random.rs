@@ -5,15 +5,15 @@ use refwatch_core::ObjectFormat;
 use crate::support::{Repo, command};
 
 /// A small generator, so that a failure can be run again by its seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).expect("31 bits") % bound
     }
 
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 }
@@ -35,11 +35,17 @@ const NAMES: [&str; 14] = [
     "refs/stash",
 ];
 
-#[test]
-fn a_random_history_reads_as_git_reads_it_at_every_step() {
+/// The seed, which is printed with every failure.
+#[expect(clippy::print_stdout, reason = "shown by a test that fails")]
+pub(crate) fn seed() -> u64 {
     let seed = std::env::var("REFWATCH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_251_123);
     println!("REFWATCH_SEED={seed}");
-    let mut random = Random(seed);
+    seed
+}
+
+#[test]
+fn a_random_history_reads_as_git_reads_it_at_every_step() {
+    let mut random = Random(seed());
     for (format, storage) in [
         (ObjectFormat::Sha1, "files"),
         (ObjectFormat::Sha256, "files"),

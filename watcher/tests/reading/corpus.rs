@@ -1,0 +1,212 @@
+//! Random stacks of tables made by Git: what is read of them is what Git reads, all at once and ref by ref.
+//!
+//! `REFWATCH_STACKS` is how many stacks are made, `REFWATCH_SEED` the seed they follow from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use refwatch_core::{ObjectFormat, ObjectId, Target};
+use refwatch_watcher::scan::{self, Observed, Scan};
+
+use crate::random::{Random, seed};
+use crate::support::{Refs, Repo, command, direct, feed, name, run, symbolic};
+
+/// Stacks that are made where nothing else is asked for.
+const STACKS: usize = 120;
+/// Stacks of one repository, each made from the one before.
+const STACKS_OF_REPOSITORY: usize = 40;
+
+/// A repository with what it was told to hold.
+pub(crate) struct Corpus {
+    pub(crate) repo: Repo,
+    commits: Vec<String>,
+    tags: Vec<String>,
+    /// Names that may exist.
+    used: BTreeSet<String>,
+    /// Names that were made symbolic once.
+    symbolic: BTreeSet<String>,
+    autocompaction: &'static str,
+}
+
+impl Corpus {
+    pub(crate) fn new(random: &mut Random) -> Self {
+        let format = *random.pick(&[ObjectFormat::Sha1, ObjectFormat::Sha256]);
+        let repo = Repo::bare(format, "reftable");
+        let settings: [(&str, &[&str]); 6] = [
+            ("reftable.blockSize", &["256", "500", "1024", "4096", "65536"]),
+            ("reftable.restartInterval", &["1", "2", "16", "1000"]),
+            ("reftable.indexObjects", &["true", "false"]),
+            ("reftable.geometricFactor", &["2", "3", "10"]),
+            ("core.logAllRefUpdates", &["false", "true", "always"]),
+            ("core.fsync", &["none"]),
+        ];
+        for (key, values) in settings {
+            repo.git(&["config", key, *random.pick(values)]);
+        }
+        let commits: [String; 4] = repo.commits();
+        let tag = |commit: &String| {
+            let text = format!(
+                "object {commit}\ntype commit\ntag t\ntagger A <a@example.org> 1700000000 +0000\n\nt\n"
+            );
+            let out = feed(&repo.git_dir, &["mktag"], text.as_bytes());
+            String::from_utf8_lossy(&out.stdout).trim().to_owned()
+        };
+        let tags = commits.iter().map(tag).collect();
+        let autocompaction = random.pick(&["true", "true", "false"]);
+        let (used, symbolic) = (BTreeSet::new(), BTreeSet::from(["HEAD".to_owned()]));
+        Self { repo, commits: commits.into(), tags, used, symbolic, autocompaction }
+    }
+
+    /// Does something to the refs that Git allows.
+    pub(crate) fn step(&mut self, random: &mut Random) {
+        match random.below(20) {
+            0 => self.git(&["pack-refs", "--all"]),
+            1 => self.git(&["pack-refs", "--auto"]),
+            2 => self.git(&["reflog", "expire", "--expire=now", "--all"]),
+            3..=5 => {
+                let from = match random.below(3) {
+                    0 => "HEAD".to_owned(),
+                    _ => format!("refs/remotes/r{}/HEAD", random.below(3)),
+                };
+                let to = format!("refs/heads/{}", random.below(60));
+                self.git(&["symbolic-ref", &from, &to]);
+                self.symbolic.insert(from);
+            }
+            6 => {
+                let changes = 200 + random.below(400);
+                self.transaction(random, changes, 3_000);
+            }
+            7..=9 => self.transaction(random, 20, 3_000),
+            _ => {
+                let changes = 1 + random.below(4);
+                self.transaction(random, changes, 60);
+            }
+        }
+    }
+
+    fn git(&self, args: &[&str]) {
+        let out = self.command(args).output().expect("git runs");
+        assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = command(&self.repo.git_dir, args);
+        command.env("GIT_TEST_REFTABLE_AUTOCOMPACTION", self.autocompaction);
+        command
+    }
+
+    fn transaction(&mut self, random: &mut Random, changes: usize, names: usize) {
+        let mut lines = BTreeMap::new();
+        for _ in 0..changes {
+            let number = random.below(names);
+            let name = match random.below(6) {
+                0 => format!("refs/tags/v{number}"),
+                1 => format!("refs/heads/é/{number:05}/{}", "long-".repeat(1 + number % 9)),
+                _ => format!("refs/heads/{number}"),
+            };
+            let line = if self.used.contains(&name) && random.below(3) == 0 {
+                format!("delete {name}\n")
+            } else {
+                let ids = if name.starts_with("refs/tags/") { &self.tags } else { &self.commits };
+                format!("update {name} {}\n", random.pick(ids))
+            };
+            lines.entry(name).or_insert(line);
+        }
+        for (name, line) in &lines {
+            if line.starts_with("delete") {
+                self.used.remove(name);
+            } else {
+                self.used.insert(name.clone());
+            }
+        }
+        let lines: String = lines.into_values().collect();
+        let mut child = self.command(&["update-ref", "--no-deref", "--stdin"]).spawn().expect("git runs");
+        std::io::Write::write_all(&mut child.stdin.take().expect("piped"), lines.as_bytes()).expect("read");
+        let out = child.wait_with_output().expect("git ends");
+        assert!(out.status.success(), "{}\n{lines}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    /// What Git reads: every ref, and what tags peel to.
+    fn by_git(&self, ours: &Refs) -> (Refs, BTreeMap<Vec<u8>, ObjectId>) {
+        let format = "%(refname)%00%(objectname)%00%(*objectname)%00%(symref)%00";
+        let out = run(&self.repo.git_dir, &["for-each-ref", "--format", format]).stdout;
+        let (mut refs, mut peeled) = (Refs::new(), BTreeMap::new());
+        for line in out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let fields: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+            // That of a symbolic ref is the end of the chain; ours are one long.
+            let is_symbolic = !fields[3].is_empty();
+            refs.insert(
+                fields[0].to_vec(),
+                if is_symbolic { symbolic(fields[3]) } else { direct(fields[1]) },
+            );
+            if !is_symbolic && !fields[2].is_empty() {
+                peeled.insert(fields[0].to_vec(), ObjectId::from_hex(fields[2]).expect("an object id"));
+            }
+        }
+        // HEAD, and those that dangle.
+        let asked = self.symbolic.iter().map(String::as_bytes).chain(ours.keys().map(Vec::as_slice));
+        let asked: BTreeSet<&[u8]> = asked.filter(|name| !refs.contains_key(*name)).collect();
+        for name in asked {
+            let text = std::str::from_utf8(name).expect("UTF-8");
+            let out = self.command(&["symbolic-ref", "-q", text]).output().expect("git runs");
+            if out.status.success() {
+                refs.insert(name.to_vec(), symbolic(out.stdout.trim_ascii_end()));
+            }
+        }
+        (refs, peeled)
+    }
+
+    /// Checks what is read against what Git reads.
+    fn check(&self, random: &mut Random) -> Scan {
+        let layout = self.repo.layout();
+        let scan = scan::full(&layout, &mut |_| {}).expect("readable");
+        let ours: Refs =
+            scan.refs.iter().map(|(name, observed)| (name.as_bytes().to_vec(), observed.clone())).collect();
+        let (by_git, peeled_by_git) = self.by_git(&ours);
+        assert_eq!(ours.len(), scan.refs.len(), "each once");
+        assert!(ours == by_git, "{:?}", difference(&ours, &by_git));
+        let peeled: BTreeMap<Vec<u8>, ObjectId> =
+            scan.peeled.iter().map(|(at, id)| (scan.refs[*at].0.as_bytes().to_vec(), *id)).collect();
+        assert_eq!(peeled, peeled_by_git);
+        for _ in 0..40 {
+            let (found, observed) = random.pick(&scan.refs);
+            assert_eq!(scan::one(&layout, found).expect("readable").as_ref(), Some(observed), "{found}");
+            let any = format!("refs/heads/{}", random.below(3_000));
+            assert_eq!(scan::one(&layout, &name(&any)).expect("readable").as_ref(), ours.get(any.as_bytes()));
+        }
+        assert_eq!(scan.stacks.len(), 1);
+        let tables = &scan.stacks[0].tables;
+        assert!(tables.is_sorted_by(|older, newer| older.updates.1 < newer.updates.0), "{tables:?}");
+        scan
+    }
+}
+
+fn difference(ours: &Refs, by_git: &Refs) -> Vec<(String, Option<Observed>, Option<Observed>)> {
+    let names: BTreeSet<&Vec<u8>> = ours.keys().chain(by_git.keys()).collect();
+    let differs = names.into_iter().filter(|name| ours.get(*name) != by_git.get(*name));
+    let show = |name: &Vec<u8>| {
+        (String::from_utf8_lossy(name).into_owned(), ours.get(name).cloned(), by_git.get(name).cloned())
+    };
+    differs.take(20).map(show).collect()
+}
+
+#[test]
+fn thousands_of_stacks_read_as_git_reads_them() {
+    let stacks =
+        std::env::var("REFWATCH_STACKS").ok().and_then(|stacks| stacks.parse().ok()).unwrap_or(STACKS);
+    let mut random = Random(seed() ^ 0x5ab1e);
+    let (mut made, mut tables, mut refs, mut symbolic) = (0, 0, 0, 0);
+    while made < stacks {
+        let mut corpus = Corpus::new(&mut random);
+        for _ in 0..STACKS_OF_REPOSITORY.min(stacks - made) {
+            corpus.step(&mut random);
+            let scan = corpus.check(&mut random);
+            made += 1;
+            tables += scan.stacks[0].tables.len();
+            refs += scan.refs.len();
+            let is_symbolic = |observed: &Observed| matches!(observed, Observed::Good(Target::Symbolic(_)));
+            symbolic += scan.refs.iter().filter(|(_, observed)| is_symbolic(observed)).count();
+        }
+    }
+    println!("{made} stacks of {tables} tables, {refs} refs and {symbolic} symbolic ones among them");
+    assert!(tables > 2 * made && symbolic > made, "stacks, not single tables");
+}
