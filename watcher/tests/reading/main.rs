@@ -2,6 +2,7 @@
 
 mod broken;
 mod corpus;
+mod damage;
 mod discover;
 mod files;
 mod layout;
