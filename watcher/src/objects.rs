@@ -32,6 +32,13 @@ const COMMITS_BEFORE_GRAPH: u32 = 256;
 /// The same where the commit-graph in hand has been checked already.
 const COMMITS_BEFORE_CHECKED_GRAPH: u32 = 16;
 
+/// Inflates the zlib stream at the start of `input` into `out`, and says how long the stream is; `None` unless it is sound
+/// and fills `out` exactly.
+pub(crate) fn inflate(input: &[u8], out: &mut [u8]) -> Option<usize> {
+    let (status, consumed, written) = gix::zlib::Inflate::default().once(input, out).ok()?;
+    (status == gix::zlib::Status::StreamEnd && written == out.len()).then_some(consumed)
+}
+
 /// How much work one question may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {

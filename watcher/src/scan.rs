@@ -22,6 +22,7 @@ use crate::signature::Signature;
 pub use files::{LOOKUP_TRIES_MAX, SCAN_TRIES_MAX};
 pub use loose::LOOSE_BYTES_MAX;
 pub use packed::PACKED_BYTES_MAX;
+pub use reftable::news::{Change, From, Left, NEWS_OLDEST_REFS_MAX, NEWS_REFS_MAX, News, Step};
 pub use reftable::{Listed, STACK_TRIES_MAX, Stack, TABLE_BYTES_MAX, TABLES_MAX};
 use walk::{Directories, GitDir};
 
@@ -235,6 +236,22 @@ pub fn one(layout: &Layout, name: &RefName) -> Result<Option<Observed>, ScanErro
     match layout.storage {
         RefStorage::Files => files::one(layout, name),
         RefStorage::Reftable => reftable::one(layout, name),
+    }
+}
+
+/// Reads what came into the tables of a repository since `known` was read of them, and the refs in `also` at the same
+/// moment. `None` when that cannot be told, and everything is to be read: the stack is not what became of the known one by
+/// transactions and compaction, or more came than is read so ([`NEWS_REFS_MAX`], [`NEWS_OLDEST_REFS_MAX`]).
+///
+/// The work grows with what is in the new tables, not with how many refs there are. A stack of a linked worktree that is
+/// not in `known` is not looked at, but for refs in `also`.
+///
+/// # Errors
+/// [`ScanError`].
+pub fn news(layout: &Layout, known: &[Stack], also: &[RefName]) -> Result<Option<News>, ScanError> {
+    match layout.storage {
+        RefStorage::Files => Ok(None),
+        RefStorage::Reftable => reftable::news::read(layout, known, also),
     }
 }
 

@@ -7,6 +7,7 @@
 //! No program is run for it: `git for-each-ref` leaves out symbolic refs that dangle, and so an unborn `HEAD`.
 
 mod block;
+pub(crate) mod news;
 mod stack;
 mod table;
 

@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use refwatch_core::{ObjectFormat, ObjectId, Target};
-use refwatch_watcher::scan::{self, Observed, Scan};
+use refwatch_core::{ObjectFormat, ObjectId, RefName, Target};
+use refwatch_watcher::scan::{self, From, News, Observed, Scan, Stack};
 
 use crate::random::{Random, seed};
 use crate::support::{Refs, Repo, command, direct, feed, name, run, symbolic};
@@ -180,6 +180,51 @@ impl Corpus {
     }
 }
 
+/// What is known of the refs of a repository, and changed by news.
+struct Followed {
+    refs: Refs,
+    stacks: Vec<Stack>,
+}
+
+impl Followed {
+    fn take_over(&mut self, scan: &Scan) {
+        self.refs =
+            scan.refs.iter().map(|(name, observed)| (name.as_bytes().to_vec(), observed.clone())).collect();
+        self.stacks.clone_from(&scan.stacks);
+    }
+
+    /// Applies what is new; false where everything is to be read. `transactions` is how many there were at most.
+    fn follow(&mut self, scan: &Scan, news: Option<News>, transactions: usize) -> bool {
+        let Some(news) = news else { return false };
+        assert!(news.steps.len() <= transactions, "{} steps of {transactions}", news.steps.len());
+        for step in news.steps {
+            assert!(step.changes.is_sorted_by(|left, right| left.name < right.name), "{step:?}");
+            for change in step.changes {
+                // However many values there were, what is told starts at the one before.
+                if let From::Value(from) = change.from {
+                    let known = self.refs.get(change.name.as_bytes());
+                    let known =
+                        known.map(|known| known == &Observed::Good(Target::Direct(from.expect("one"))));
+                    assert!(known.unwrap_or(from.is_none()), "{change:?}");
+                }
+                match change.observed {
+                    Some(observed) => self.refs.insert(change.name.as_bytes().to_vec(), observed),
+                    None => self.refs.remove(change.name.as_bytes()),
+                };
+            }
+            if let Some(left) = step.left {
+                self.refs.retain(|known, _| left.names.binary_search(&name(known)).is_ok());
+            }
+        }
+        assert_eq!(news.stacks, scan.stacks);
+        let refs: Refs =
+            scan.refs.iter().map(|(name, observed)| (name.as_bytes().to_vec(), observed.clone())).collect();
+        assert!(self.refs == refs, "{:?}", difference(&self.refs, &refs));
+        self.stacks = news.stacks;
+        true
+    }
+}
+
 fn difference(ours: &Refs, by_git: &Refs) -> Vec<(String, Option<Observed>, Option<Observed>)> {
     let names: BTreeSet<&Vec<u8>> = ours.keys().chain(by_git.keys()).collect();
     let differs = names.into_iter().filter(|name| ours.get(*name) != by_git.get(*name));
@@ -195,11 +240,35 @@ fn thousands_of_stacks_read_as_git_reads_them() {
         std::env::var("REFWATCH_STACKS").ok().and_then(|stacks| stacks.parse().ok()).unwrap_or(STACKS);
     let mut random = Random(seed() ^ 0x5ab1e);
     let (mut made, mut tables, mut refs, mut symbolic) = (0, 0, 0, 0);
+    let (mut told, mut whole) = (0, 0);
     while made < stacks {
         let mut corpus = Corpus::new(&mut random);
+        let first = corpus.repo.scan();
+        let mut followed = Followed { refs: Refs::new(), stacks: Vec::new() };
+        followed.take_over(&first);
+        let mut transactions = 0;
         for _ in 0..STACKS_OF_REPOSITORY.min(stacks - made) {
             corpus.step(&mut random);
+            transactions += 1;
             let scan = corpus.check(&mut random);
+            // Sometimes what is new is several transactions.
+            if random.below(3) > 0 {
+                let also: Vec<RefName> = (0..5).map(|_| random.pick(&scan.refs).0.clone()).collect();
+                let news = scan::news(&corpus.repo.layout(), &followed.stacks, &also).expect("readable");
+                if let Some(news) = &news {
+                    for (name, observed) in also.iter().zip(&news.also) {
+                        let at = scan.refs.binary_search_by(|(found, _)| found.cmp(name)).expect("there");
+                        assert_eq!(observed.as_ref(), Some(&scan.refs[at].1), "{name}");
+                    }
+                }
+                if followed.follow(&scan, news, transactions) {
+                    told += 1;
+                } else {
+                    followed.take_over(&scan);
+                    whole += 1;
+                }
+                transactions = 0;
+            }
             made += 1;
             tables += scan.stacks[0].tables.len();
             refs += scan.refs.len();
@@ -208,5 +277,7 @@ fn thousands_of_stacks_read_as_git_reads_them() {
         }
     }
     println!("{made} stacks of {tables} tables, {refs} refs and {symbolic} symbolic ones among them");
+    println!("what was new was told {told} times, and {whole} times everything was to be read");
+    assert!(told > 10 * whole, "told {told} times, and not {whole} times");
     assert!(tables > 2 * made && symbolic > made, "stacks, not single tables");
 }

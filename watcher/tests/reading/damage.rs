@@ -9,7 +9,7 @@ use std::process::Command;
 
 use refwatch_core::{ObjectFormat, RefName};
 use refwatch_watcher::layout::Layout;
-use refwatch_watcher::scan::{self, ScanError};
+use refwatch_watcher::scan::{self, ScanError, Stack};
 
 use crate::corpus::Corpus;
 use crate::random::{Random, seed};
@@ -52,6 +52,7 @@ struct Ends {
     refs: usize,
     errors: usize,
     found: usize,
+    news: usize,
 }
 
 impl Ends {
@@ -67,6 +68,12 @@ impl Ends {
                 assert_typed(&error);
                 self.errors += 1;
             }
+        }
+        // Of a stack in which nothing is known everything is new, logs too.
+        let nothing = Stack { path: b"reftable"[..].into(), tables: Vec::new() };
+        match scan::news(layout, &[nothing], names) {
+            Ok(news) => self.news += usize::from(news.is_some_and(|news| !news.steps.is_empty())),
+            Err(error) => assert_typed(&error),
         }
         for name in names {
             match scan::one(layout, name) {

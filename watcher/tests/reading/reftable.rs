@@ -4,7 +4,7 @@ use std::fs;
 
 use refwatch_core::ObjectFormat;
 use refwatch_watcher::layout::RefStorage;
-use refwatch_watcher::scan::{self, ScanError};
+use refwatch_watcher::scan::{self, From, ScanError};
 
 use crate::support::{Repo, direct, name, run, symbolic};
 
@@ -154,5 +154,41 @@ fn one_ref_is_found_without_a_look_at_the_others() {
         }
         let lost = scan::one(&layout, &name(at(10_000)));
         assert!(matches!(lost, Err(ScanError::Reftable { .. })), "{lost:?}");
+    }
+}
+
+#[test]
+fn logs_give_each_value_of_a_busy_ref_also_after_compaction() {
+    for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
+        for refs in [1, 3_000] {
+            let repo = Repo::bare(format, "reftable");
+            repo.git(&["config", "core.logAllRefUpdates", "true"]);
+            let ids: [String; 3] = repo.commits();
+            repo.update(&updates(0..refs, "create", &ids));
+            repo.git(&["pack-refs", "--all"]);
+            let known = repo.scan().stacks;
+            // The second is the value of the first ref, and the last one that of none.
+            let values: Vec<&String> = ids.iter().cycle().skip(1).take(25).collect();
+            for value in &values {
+                repo.update(&format!("update refs/heads/branch-00000 {value}\ncreate refs/tags/t {value}\n"));
+                repo.update("delete refs/tags/t\n");
+            }
+            let news = scan::news(&repo.layout(), &known, &[]).expect("readable").expect("told");
+            let changes = news.steps.iter().flat_map(|step| &step.changes);
+            let busy: Vec<_> =
+                changes.filter(|change| change.name.as_bytes() == b"refs/heads/branch-00000").collect();
+            let told: Vec<_> = busy.iter().map(|change| change.observed.clone().expect("there")).collect();
+            assert_eq!(told, values.iter().map(direct).collect::<Vec<_>>());
+            let mut before = direct(&ids[0]);
+            for change in busy {
+                match change.from {
+                    From::Known => {}
+                    From::Value(from) => assert_eq!(direct(from.expect("one").to_string()), before),
+                    From::Unknown => panic!("the log knows it: {change:?}"),
+                }
+                before = change.observed.clone().expect("there");
+            }
+            assert_eq!(news.stacks, repo.scan().stacks);
+        }
     }
 }

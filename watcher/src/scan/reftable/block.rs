@@ -3,7 +3,7 @@
 
 use super::table::Bad;
 
-/// Longest key, in bytes: Git's ref names are shorter, since they are paths.
+/// Longest key, in bytes: a ref name, which is shorter since it is a path, and the few bytes that a log adds.
 pub(crate) const KEY_BYTES_MAX: usize = 1 << 16;
 
 /// What a table says of a ref.
@@ -173,6 +173,26 @@ impl<'a> Input<'a> {
             _ => return None,
         };
         Some((index, value))
+    }
+
+    /// The old and new value of an entry of a log, `Some(None)` where it says that an entry is deleted; `None` when it is cut, or
+    /// of a kind that is not known.
+    pub(crate) fn log(&mut self, kind: u8, id_len: usize) -> Option<Option<(&'a [u8], &'a [u8])>> {
+        if kind == 0 {
+            return Some(None);
+        }
+        let id_len = id_len as u64;
+        let values = (self.take(id_len)?, self.take(id_len)?);
+        // Name, address, time, offset from UTC, message.
+        for _ in 0..2 {
+            let length = self.varint()?;
+            self.take(length)?;
+        }
+        self.varint()?;
+        self.take(2)?;
+        let length = self.varint()?;
+        self.take(length)?;
+        (kind == 1).then_some(Some(values))
     }
 
     /// "Varint encoding": seven bits a byte, and one is added for each byte that goes on.

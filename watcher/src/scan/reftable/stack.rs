@@ -77,6 +77,15 @@ impl Opened {
         Ok(Self { path, names, tables })
     }
 
+    pub(super) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// A table that was opened.
+    pub(super) fn opened(&self, index: usize) -> &Table {
+        self.tables[index].as_ref().expect("BUG: it was opened")
+    }
+
     /// What names of refs begin with that are in a table without it.
     pub(super) fn prefix(&self) -> &[u8] {
         &self.path[..self.path.len() - MAIN.len()]

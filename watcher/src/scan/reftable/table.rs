@@ -1,7 +1,7 @@
 //! Reads one table (Git's `Documentation/technical/reftable.adoc`, "File format"): all its refs in order, or one.
 //!
-//! Ref blocks come first, sorted by name; an index over them follows where there are more than a few. Blocks of objects
-//! serve another question. Only header and footer carry a checksum: what a block says is believed where it parses.
+//! Ref blocks come first, sorted by name; an index over them follows where there are more than a few. Blocks of logs,
+//! which are deflated, are sorted by name and, of one name, the newest first. Blocks of objects serve another question. Only header and footer carry a checksum: what a block says is believed where it parses.
 
 use std::os::fd::OwnedFd;
 
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::block::{Block, Order, Value, big_endian};
 use crate::dir;
+use crate::objects::inflate;
 
 /// What is wrong with a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,9 @@ const BLOCK_BYTES_GUESS: u64 = 4 << 10;
 /// Levels of an index; Git writes two for a million refs.
 const INDEX_LEVELS_MAX: usize = 16;
 
+/// Entries of one log that are read at once.
+pub(crate) const LOGS_MAX: usize = 4096;
+
 const MAGIC: &[u8] = b"REFT";
 /// Header and footer sizes of version 1 and 2; version 2 adds the name of the hash function to both.
 const SIZES: [(usize, usize); 2] = [(24, 68), (28, 72)];
@@ -57,6 +61,17 @@ enum Source {
     Open(OwnedFd),
 }
 
+/// Blocks of one kind, and the index over them.
+#[derive(Clone, Copy, Debug)]
+struct Section {
+    kind: u8,
+    start: u64,
+    /// Where another section or the footer starts.
+    end: u64,
+    /// Where the topmost level of the index is; 0 where there is none.
+    index: u64,
+}
+
 /// A table whose header and footer are sound.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -64,12 +79,11 @@ pub(crate) struct Table {
     header: usize,
     /// Blocks are padded to this size; 0 when they are not.
     block_size: u64,
-    /// Where another section or the footer starts.
-    refs_end: u64,
     /// Where the footer starts.
     end: u64,
-    /// Where the topmost index over the refs is; 0 where there is none.
-    ref_index: u64,
+    refs: Section,
+    /// `None` where there are no logs.
+    logs: Option<Section>,
     id_len: usize,
     /// The first and last update index of its records.
     pub(crate) updates: (u64, u64),
@@ -133,7 +147,20 @@ impl Table {
         }
         let block_size = big_endian(&head[5..8]) as u64;
         let id_len = format.raw_len();
-        Ok(Self { source, header, block_size, refs_end, end: footer_start, ref_index, id_len, updates })
+        let refs = Section { kind: b'r', start: 0, end: refs_end, index: ref_index };
+        let mut table =
+            Self { source, header, block_size, end: footer_start, refs, logs: None, id_len, updates };
+        // Of a table of nothing but logs the footer does not say where they are.
+        let start = if logs > 0 { Some(logs) } else { table.begins_with_logs()?.then_some(0) };
+        let end = if log_index > 0 { log_index } else { footer_start };
+        table.logs = start.map(|start| Section { kind: b'g', start, end, index: log_index });
+        Ok(table)
+    }
+
+    fn begins_with_logs(&self) -> Result<bool, Errno> {
+        let mut kind = [0];
+        let there = read_at(&self.source, self.header as u64, &mut kind)? == 1;
+        Ok(there && (self.header as u64) < self.end && kind == *b"g")
     }
 
     /// All refs in order of name.
@@ -154,8 +181,8 @@ impl Table {
     /// What it says of one ref, with its update index: a block or two of each level of the index.
     pub(crate) fn find(&self, name: &[u8]) -> Result<Option<Found>, TableError> {
         let mut refs = self.refs();
-        if self.ref_index > 0 {
-            match self.find_block(name)? {
+        if self.refs.index > 0 {
+            match self.find_block(&self.refs, name)? {
                 Some(position) => refs.next = position,
                 None => return Ok(None),
             }
@@ -163,10 +190,46 @@ impl Table {
         refs.seek(name)
     }
 
-    /// The block that holds a name if any does. The topmost level of an index may be a few blocks long.
-    fn find_block(&self, name: &[u8]) -> Result<Option<u64>, TableError> {
+    /// What its logs say of one ref after an update index, oldest first.
+    pub(crate) fn logs_of(&self, name: &[u8], after: u64) -> Result<Vec<Log>, TableError> {
+        let Some(section) = &self.logs else { return Ok(Vec::new()) };
+        // The newest comes first: the index is in the key, turned round.
+        let wanted = [name, &[0; 9]].concat();
+        let found = if section.index > 0 { self.find_block(section, &wanted)? } else { Some(section.start) };
+        let (mut logs, mut block, mut key) = (Vec::new(), Block::default(), Vec::new());
+        let Some(mut at) = found else { return Ok(logs) };
+        while at < section.end {
+            let met = self.read_block(at, section.end, &mut block)?;
+            if met.kind != section.kind {
+                return Err(Bad { offset: at, reason: "not a log block" }.into());
+            }
+            let (mut position, mut order) = (block.seek(&wanted)?, Order::First);
+            while let Some(head) = block.read_key(position, &mut key, order)? {
+                let mut input = block.input(head.value);
+                let values =
+                    input.log(head.kind, self.id_len).ok_or(block.bad(position, "a cut log record"))?;
+                (position, order) = (input.position, Order::Rising);
+                if key < wanted {
+                    continue;
+                }
+                let index = key.strip_prefix(name).and_then(|rest| rest.strip_prefix(&[0]));
+                let index = index.filter(|index| index.len() == 8).map(|index| u64::MAX - long(index));
+                let Some(index) = index.filter(|index| *index > after && logs.len() < LOGS_MAX) else {
+                    logs.reverse();
+                    return Ok(logs);
+                };
+                logs.extend(values.map(|(old, new)| Log { index, old: old.into(), new: new.into() }));
+            }
+            at = met.next;
+        }
+        logs.reverse();
+        Ok(logs)
+    }
+
+    /// The block that holds a key if any does. The topmost level of an index may be a few blocks long.
+    fn find_block(&self, section: &Section, name: &[u8]) -> Result<Option<u64>, TableError> {
         let bad = |offset, reason| Err(TableError::Bad(Bad { offset, reason }));
-        let (mut at, mut block) = (self.ref_index, Block::default());
+        let (mut at, mut block) = (section.index, Block::default());
         let mut met = self.read_block(at, self.end, &mut block)?;
         if met.kind != b'i' {
             return bad(at, "not an index");
@@ -193,8 +256,8 @@ impl Table {
             met = self.read_block(at, self.end, &mut block)?;
             match met.kind {
                 b'i' => {}
-                b'r' if at < self.refs_end => return Ok(Some(at)),
-                _ => return bad(at, "an index that leads to no refs"),
+                kind if kind == section.kind && at < section.end => return Ok(Some(at)),
+                _ => return bad(at, "an index that leads out of its section"),
             }
         }
         bad(at, "an index of too many levels")
@@ -215,11 +278,18 @@ impl Table {
             return Err(bad("a cut block"));
         }
         let kind = block.bytes[header];
-        if !matches!(kind, b'r' | b'i') {
+        if !matches!(kind, b'r' | b'i' | b'g') {
             return Ok(Met { kind, next: position });
         }
         let length = big_endian(&block.bytes[header + 1..header + BLOCK_HEADER]);
-        if length as u64 > left || length < header + BLOCK_HEADER + 2 {
+        if length < header + BLOCK_HEADER + 2 {
+            return Err(bad("a cut block"));
+        }
+        if kind == b'g' {
+            let deflated = self.inflate_block(header + BLOCK_HEADER, length, left, block)?;
+            return Ok(Met { kind, next: position + deflated });
+        }
+        if length as u64 > left {
             return Err(bad("a cut block"));
         }
         // Padding is zeroes; a block that starts where this one ends is not aligned.
@@ -236,6 +306,30 @@ impl Table {
         block.lay_out(header + BLOCK_HEADER)?;
         Ok(Met { kind, next })
     }
+
+    /// Inflates a log block whose header ends at `records`: `length` bytes then, with the header. Says how long it is
+    /// in the table.
+    fn inflate_block(
+        &self,
+        records: usize,
+        length: usize,
+        left: u64,
+        block: &mut Block,
+    ) -> Result<u64, TableError> {
+        let bad = |reason| TableError::Bad(Bad { offset: block.start, reason });
+        // What cannot be deflated grows by five bytes for every few thousand (RFC 1951, 3.2.4).
+        let deflated_max = (length + length / 1000 + 64) as u64;
+        let wanted = usize::try_from(deflated_max.min(left)).map_err(|_| bad("a cut block"))?;
+        let mut deflated = vec![0; wanted];
+        let got = read_at(&self.source, block.start, &mut deflated)?;
+        let stream = deflated[..got].get(records..).ok_or(bad("a cut block"))?;
+        block.bytes.resize(length, 0);
+        block.bytes[..records].copy_from_slice(&deflated[..records]);
+        let consumed =
+            inflate(stream, &mut block.bytes[records..]).ok_or(bad("a log block that does not inflate"))?;
+        block.lay_out(records)?;
+        Ok((records + consumed) as u64)
+    }
 }
 
 /// The block that the first key of an index block that is not before a name leads to.
@@ -250,6 +344,14 @@ fn below(block: &Block, name: &[u8]) -> Result<Option<u64>, Bad> {
         (position, order) = (input.position, Order::Rising);
     }
     Ok(None)
+}
+
+/// One entry of the log of a ref. Raw object ids; of a ref that was made or deleted, one is all zeroes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) index: u64,
+    pub(crate) old: Box<[u8]>,
+    pub(crate) new: Box<[u8]>,
 }
 
 /// A block that was met.
@@ -322,11 +424,11 @@ impl Refs<'_> {
     /// Reads the next block of refs; false where there is none.
     fn enter_next(&mut self) -> Result<bool, TableError> {
         let is_first = self.next == 0;
-        if !self.left || self.next >= self.table.refs_end {
+        if !self.left || self.next >= self.table.refs.end {
             return Ok(false);
         }
         let position = self.next;
-        let met = self.table.read_block(position, self.table.refs_end, &mut self.block)?;
+        let met = self.table.read_block(position, self.table.refs.end, &mut self.block)?;
         match met.kind {
             b'r' => {
                 self.next = met.next;
