@@ -8,6 +8,7 @@
 
 mod journal;
 mod named;
+mod tables;
 mod whole;
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use refwatch_core::reconcile::reconcile;
-use refwatch_core::{Look, ObjectId, Origin, RefName, RefState};
+use refwatch_core::{Look, ObjectId, Origin, RefName, RefState, RefStorage};
 use refwatch_ops::metrics::PassKind;
 use refwatch_store::{ReadError, RepositoryKey, RepositoryWrite};
 use refwatch_watcher::layout::{Layout, ProbeError};
@@ -84,6 +85,7 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
         Plan::Nothing => return,
         Plan::Whole { why, .. } => whole::look(engine, repository, &mut state, &pending, why),
         Plan::Named => named::look(engine, repository, &mut state, &pending),
+        Plan::Tables => tables::look(engine, repository, &mut state, &pending),
     };
     let kind = plan.kind();
     engine.metrics.passes.inc(kind);
@@ -98,13 +100,14 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
 enum Plan {
     Nothing,
     Named,
+    Tables,
     Whole { why: Whole, packed: bool },
 }
 
 impl Plan {
     fn kind(self) -> PassKind {
         match self {
-            Plan::Nothing | Plan::Named => PassKind::Ref,
+            Plan::Nothing | Plan::Named | Plan::Tables => PassKind::Ref,
             Plan::Whole { packed: true, .. } => PassKind::Packed,
             Plan::Whole { why: Whole::Poll, .. } => PassKind::Poll,
             Plan::Whole { why: Whole::Sweep, .. } => PassKind::Sweep,
@@ -125,6 +128,11 @@ fn plan(state: &State, pending: &Pending) -> Plan {
         Plan::Whole { why: Whole::Notified, packed: pending.packed && !pending.config && !pending.structure }
     } else if pending.is_empty() {
         Plan::Nothing
+    } else if !state.stacks.is_empty() {
+        // Whatever it is that woke: what tables say is told in their order.
+        Plan::Tables
+    } else if pending.tables || state.layout.storage == RefStorage::Reftable {
+        Plan::Whole { why: Whole::Notified, packed: false }
     } else {
         Plan::Named
     }
@@ -145,6 +153,7 @@ impl Engine {
         wakes.add("ref", pending.names.len() as u64);
         wakes.add("directory", pending.directories.len() as u64);
         wakes.add("packed_refs", u64::from(pending.packed));
+        wakes.add("tables", u64::from(pending.tables));
         wakes.add("config", u64::from(pending.config));
         wakes.add("structure", u64::from(pending.structure));
         if let Some(whole) = pending.whole {
@@ -168,6 +177,7 @@ impl Engine {
             .or_default()
             .extend(held.into_iter().filter_map(Job::into_unwritten));
         state.looked = false;
+        state.stacks.clear();
         state.signature = None;
         // What was taken from the journal is taken again.
         let row = self.store.read().and_then(|reader| reader.repository(repository.key)).ok().flatten();

@@ -15,6 +15,7 @@ mod hook_cli;
 mod hooks;
 mod ingest;
 mod polling;
+mod reftable;
 mod repositories;
 mod resume;
 mod sidecar;

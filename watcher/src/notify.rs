@@ -16,7 +16,7 @@ use std::time::Instant;
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecursiveMode, Watcher as _};
 
-use crate::wake::{Board, RepositoryKey, Wake, Whole};
+use crate::wake::{Board, RepositoryKey, Wake};
 
 /// Why a directory is not watched.
 #[derive(Debug, thiserror::Error)]
@@ -377,7 +377,7 @@ fn wake_of(relative: &[u8], happened: Happened, directory: bool) -> Option<Wake<
         b"config" => Some(Wake::Config),
         b"worktrees" => Some(Wake::Directory(relative)),
         b"refwatch" | b"refwatch/journal" => Some(Wake::Journal),
-        b"reftable/tables.list" if happened == Happened::Came => Some(Wake::Whole(Whole::Notified)),
+        b"reftable/tables.list" if happened == Happened::Came => Some(Wake::Tables),
         _ => None,
     }
 }

@@ -239,6 +239,17 @@ pub fn one(layout: &Layout, name: &RefName) -> Result<Option<Observed>, ScanErro
     }
 }
 
+/// Lists the tables of every stack, and reads no ref. Nothing where refs are in files.
+///
+/// # Errors
+/// [`ScanError`].
+pub fn stacks(layout: &Layout) -> Result<Vec<Stack>, ScanError> {
+    match layout.storage {
+        RefStorage::Files => Ok(Vec::new()),
+        RefStorage::Reftable => reftable::list(layout),
+    }
+}
+
 /// Reads what came into the tables of a repository since `known` was read of them, and the refs in `also` at the same
 /// moment. `None` when that cannot be told, and everything is to be read: the stack is not what became of the known one by
 /// transactions and compaction, or more came than is read so ([`NEWS_REFS_MAX`], [`NEWS_OLDEST_REFS_MAX`]).

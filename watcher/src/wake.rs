@@ -62,6 +62,8 @@ pub struct Pending {
     pub directories: BTreeSet<Box<[u8]>>,
     /// `packed-refs` was replaced.
     pub packed: bool,
+    /// Tables came into a stack of them, or were compacted.
+    pub tables: bool,
     /// `config` was replaced.
     pub config: bool,
     /// The git directory, `HEAD`, `refs` or `objects` appeared or went away.
@@ -91,7 +93,7 @@ impl Pending {
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
             && self.directories.is_empty()
-            && !(self.packed || self.config || self.structure || self.journal)
+            && !(self.packed || self.tables || self.config || self.structure || self.journal)
             && self.whole.is_none()
     }
 }
@@ -111,6 +113,8 @@ pub enum Wake<'a> {
     Directory(&'a [u8]),
     /// `packed-refs` was replaced or removed.
     Packed,
+    /// The list of a stack of tables was replaced.
+    Tables,
     /// `config` was replaced.
     Config,
     /// The git directory or what makes it one appeared or went away.
@@ -263,6 +267,7 @@ impl Board {
                 }
             }
             Wake::Packed => slot.rest.packed = true,
+            Wake::Tables => slot.rest.tables = true,
             Wake::Config => slot.rest.config = true,
             Wake::Structure => slot.rest.structure = true,
             Wake::Journal => slot.journal = true,

@@ -16,8 +16,8 @@ use refwatch_store::{
 use refwatch_watcher::discover::{self, Limits, Visit};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
 use refwatch_watcher::notify::{Notifier, WatchError};
-use refwatch_watcher::signature;
 use refwatch_watcher::wake::{Board, Wake, Whole};
+use refwatch_watcher::{scan, signature};
 
 use super::{DOUBT, DOUBT_MAX, Engine, Job, Parts, Repository, Root, State, Unwritten, lock};
 use crate::directory::{Entry, Health, Watched};
@@ -271,11 +271,14 @@ impl Engine {
         let known = state.signature;
         let layout = state.layout.clone();
         state.polled = self.must_poll(&layout);
+        // Before the files are asked for: where they look as they did, these are the tables of then.
+        let stacks = scan::stacks(&layout);
         let watch = &mut |directory: &Path| self.watch(repository.key, state, directory);
         let seen = signature::watched_signature(&layout, watch).ok().flatten();
         if seen.is_some_and(|seen| Some(seen.0) == known) {
             // The signature covers the configuration as well: the layout is what it was.
             state.looked = true;
+            state.stacks = stacks.unwrap_or_default();
             self.is_well(repository, state);
             self.looked.fetch_add(1, Ordering::Relaxed);
         } else {

@@ -12,6 +12,7 @@ use refwatch_core::classify::Bareness;
 use refwatch_core::{Event, ObjectId, RefName, RefState};
 use refwatch_store::{FsIdentity, NewRepository, RepositoryKey, RepositoryWrite};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
+use refwatch_watcher::scan::Stack;
 
 use super::{DOUBT, DOUBT_MAX, Job, RETRY_FIRST, RETRY_LAST};
 use crate::pass::Hooks;
@@ -55,6 +56,8 @@ pub(crate) struct State {
     pub(crate) looked: bool,
     /// What the files looked like when all refs were last read and nothing has been written since.
     pub(crate) signature: Option<u64>,
+    /// The tables that are read and concluded from, where refs are in tables; none where everything is to be read.
+    pub(crate) stacks: Vec<Stack>,
     /// Notifications are not to be had for all of it.
     pub(crate) polled: bool,
     /// Grows when what was concluded is void because a commit failed.
@@ -121,6 +124,7 @@ impl Repository {
             probed: false,
             looked: false,
             signature: None,
+            stacks: Vec::new(),
             polled: false,
             generation: 0,
             tickets: 0,

@@ -37,9 +37,10 @@ pub(super) fn look(
     }
     repository.lay_out(state, probed?);
     state.probed = true;
+    state.stacks.clear();
     let mut job = Job::new(state, pending.since);
     journal::hear(engine, repository, state);
-    let scan = scan(engine, repository.key, state)?;
+    let mut scan = scan(engine, repository.key, state)?;
     let first = !state.looked;
     let mut seen = compare(engine, repository, state, &scan)?;
     if state.create.is_none()
@@ -104,6 +105,7 @@ pub(super) fn look(
     let quiet = seen.is_empty();
     engine.conclude(repository, state, origin, seen, &BTreeSet::new(), job)?;
     drop(baseline);
+    state.stacks = std::mem::take(&mut scan.stacks);
     if quiet {
         state.signature = signature;
     }

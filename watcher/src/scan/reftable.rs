@@ -12,11 +12,12 @@ mod stack;
 mod table;
 
 use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use refwatch_core::{InvalidObjectId, ObjectFormat, ObjectId, RefName, Target};
 
-use super::walk::{GitDir, Met, Sink};
+use super::walk::{Directories, GitDir, Met, Sink};
 use super::{BrokenReason, Lock, Observed, Scan, ScanError, SkipReason, Skips};
 use crate::dir;
 use crate::layout::Layout;
@@ -68,6 +69,33 @@ pub(crate) fn full(layout: &Layout, before_read: &mut dyn FnMut(&Path)) -> Resul
         }
         scan.skipped = skips.0;
         return Ok(scan);
+    }
+    Err(raced(layout))
+}
+
+/// Lists the tables of every stack.
+pub(crate) fn list(layout: &Layout) -> Result<Vec<Stack>, ScanError> {
+    'again: for _ in 0..STACK_TRIES_MAX {
+        let git = GitDir::open(layout)?;
+        let mut directories = Directories { before_read: &mut |_| {}, found: Vec::new() };
+        git.walk_all(&mut directories)?;
+        let paths = directories.found.into_iter().map(|path| path.into_os_string().into_vec());
+        let is_stack = |path: &Vec<u8>| {
+            let of_worktree =
+                path.strip_suffix(b"/reftable").and_then(|path| path.strip_prefix(b"worktrees/"));
+            path == MAIN || of_worktree.is_some_and(|id| !id.contains(&b'/'))
+        };
+        let mut paths: Vec<Vec<u8>> = paths.filter(is_stack).collect();
+        paths.sort();
+        let mut stacks = Vec::new();
+        for path in paths {
+            let mut stack = Opened::list(&git, path)?;
+            if !stack.open_all(&git)? {
+                continue 'again;
+            }
+            stacks.push(stack.into_stack());
+        }
+        return Ok(stacks);
     }
     Err(raced(layout))
 }
