@@ -8,6 +8,7 @@
 
 mod journal;
 mod named;
+mod packed;
 mod tables;
 mod whole;
 
@@ -85,6 +86,7 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
         Plan::Nothing => return,
         Plan::Whole { why, .. } => whole::look(engine, repository, &mut state, &pending, why),
         Plan::Named => named::look(engine, repository, &mut state, &pending),
+        Plan::Packed => packed::look(engine, repository, &mut state, pending),
         Plan::Tables => tables::look(engine, repository, &mut state, &pending),
     };
     let kind = plan.kind();
@@ -100,6 +102,7 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
 enum Plan {
     Nothing,
     Named,
+    Packed,
     Tables,
     Whole { why: Whole, packed: bool },
 }
@@ -108,7 +111,7 @@ impl Plan {
     fn kind(self) -> PassKind {
         match self {
             Plan::Nothing | Plan::Named | Plan::Tables => PassKind::Ref,
-            Plan::Whole { packed: true, .. } => PassKind::Packed,
+            Plan::Packed | Plan::Whole { packed: true, .. } => PassKind::Packed,
             Plan::Whole { why: Whole::Poll, .. } => PassKind::Poll,
             Plan::Whole { why: Whole::Sweep, .. } => PassKind::Sweep,
             Plan::Whole { why: Whole::Startup, .. } => PassKind::Startup,
@@ -125,7 +128,12 @@ fn plan(state: &State, pending: &Pending) -> Plan {
     } else if let Some(why) = pending.whole {
         Plan::Whole { why, packed: false }
     } else if notified || of_worktrees || state.trouble.is_some() {
-        Plan::Whole { why: Whole::Notified, packed: pending.packed && !pending.config && !pending.structure }
+        let packed = pending.packed && !pending.config && !pending.structure;
+        if packed && !of_worktrees && state.trouble.is_none() && state.parts.is_some() {
+            Plan::Packed
+        } else {
+            Plan::Whole { why: Whole::Notified, packed }
+        }
     } else if pending.is_empty() {
         Plan::Nothing
     } else if !state.stacks.is_empty() {
@@ -178,6 +186,7 @@ impl Engine {
             .extend(held.into_iter().filter_map(Job::into_unwritten));
         state.looked = false;
         state.stacks.clear();
+        state.parts = None;
         state.signature = None;
         // What was taken from the journal is taken again.
         let row = self.store.read().and_then(|reader| reader.repository(repository.key)).ok().flatten();

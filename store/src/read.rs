@@ -165,14 +165,28 @@ impl<'store> Reader<'store> {
     pub fn for_each_ref(
         &self,
         key: RepositoryKey,
-        mut each: impl FnMut(RefName, RefState, Option<ObjectId>) -> ControlFlow<()>,
+        each: impl FnMut(RefName, RefState, Option<ObjectId>) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let deleted = self.repository(key)?.is_none_or(|repository| repository.deleted_sequence.is_some());
         if deleted {
             return Ok(());
         }
+        self.for_each_ref_after(key, &[], each)
+    }
+
+    /// As [`Reader::for_each_ref`], from the first name on that is greater than `after`. Of a deleted repository: what they
+    /// last were; ask [`Reader::repository`] first.
+    ///
+    /// # Errors
+    /// [`ReadError::Corrupt`] when a row cannot be decoded; what was handed out before is good. [`ReadError::Io`].
+    pub fn for_each_ref_after(
+        &self,
+        key: RepositoryKey,
+        after: &[u8],
+        mut each: impl FnMut(RefName, RefState, Option<ObjectId>) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
         let mut select = self.connection().prepare_cached(row::REFS_AFTER)?;
-        let mut rows = select.query((key, [].as_slice(), -1))?;
+        let mut rows = select.query((key, after, -1))?;
         while let Some(row) = rows.next()? {
             let (name, state, peeled) = ref_entry(key, row, 0)?;
             if each(name, state, peeled).is_break() {

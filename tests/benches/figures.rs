@@ -1,7 +1,7 @@
 //! Figures of the whole daemon, each beside a peer in the same run where there is one.
 //!
 //! `cargo bench -p refwatch-tests --bench figures [-- SECTION...]` with sections latency, sequential, packed, bulk,
-//! idle, fanout, replay, hooks. Prints; asserts nothing about time.
+//! idle, fanout, replay, hooks, reftable, packed_refs. Prints; asserts nothing about time.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,8 @@
 
 #[path = "figures/hooks.rs"]
 mod hooks;
+#[path = "figures/reading.rs"]
+mod reading;
 
 use std::collections::HashMap;
 use std::fs;
@@ -38,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let sections: [(&str, Section); 8] = [
+    let sections: [(&str, Section); 10] = [
         ("latency", latency),
         ("sequential", sequential),
         ("packed", packed),
@@ -47,6 +49,8 @@ fn main() {
         ("fanout", fanout),
         ("replay", replay),
         ("hooks", hooks::run),
+        ("reftable", reading::reftable),
+        ("packed_refs", reading::packed_refs),
     ];
     for (name, run) in sections {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

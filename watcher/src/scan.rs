@@ -22,6 +22,7 @@ use crate::signature::Signature;
 pub use files::{LOOKUP_TRIES_MAX, SCAN_TRIES_MAX};
 pub use loose::LOOSE_BYTES_MAX;
 pub use packed::PACKED_BYTES_MAX;
+pub use packed::parts::{PARTS_BYTES_MIN, Parts};
 pub use reftable::news::{Change, From, Left, NEWS_OLDEST_REFS_MAX, NEWS_REFS_MAX, News, Step};
 pub use reftable::{Listed, STACK_TRIES_MAX, Stack, TABLE_BYTES_MAX, TABLES_MAX};
 use walk::{Directories, GitDir};
@@ -142,6 +143,8 @@ pub struct Scan {
     /// The signature of what was read; `None` when something changed so recently that a change in the same tick of
     /// the filesystem's clock would not show in it, and for a [`subtree`].
     pub signature: Option<Signature>,
+    /// What is kept of a long `packed-refs`, to find what changes in it.
+    pub parts: Option<Parts>,
     /// The tables that were read, where refs are in tables.
     pub stacks: Vec<Stack>,
     /// False when `packed-refs` was replaced during each try: no ref that was there all the time is missing, but of
@@ -236,6 +239,40 @@ pub fn one(layout: &Layout, name: &RefName) -> Result<Option<Observed>, ScanErro
     match layout.storage {
         RefStorage::Files => files::one(layout, name),
         RefStorage::Reftable => reftable::one(layout, name),
+    }
+}
+
+/// What may have changed in a `packed-refs` that was replaced.
+#[derive(Debug)]
+pub struct Repacked {
+    /// What is kept of the file there is now.
+    pub parts: Parts,
+    /// Where it differs, in order of the names.
+    pub ranges: Vec<Range>,
+}
+
+/// Refs that follow each other by name, some of which changed in `packed-refs`.
+#[derive(Debug)]
+pub struct Range {
+    /// Their names are after this one.
+    pub after: Box<[u8]>,
+    /// And not after this one; `None` for all that follow.
+    pub last: Option<Box<[u8]>>,
+    /// What is packed there, sorted by name.
+    pub packed: Vec<(RefName, Observed)>,
+}
+
+/// Compares `packed-refs` with what is kept of the one that was read before. `None` when all refs are to be read: the file
+/// is gone, short, not sorted or damaged, or is being replaced.
+///
+/// The file is read, and parsed only where it differs. What a ref is now its loose file may say instead: [`one`] tells.
+///
+/// # Errors
+/// [`ScanError`].
+pub fn repacked(layout: &Layout, known: &Parts) -> Result<Option<Repacked>, ScanError> {
+    match layout.storage {
+        RefStorage::Files => files::repacked(layout, known),
+        RefStorage::Reftable => Ok(None),
     }
 }
 

@@ -12,7 +12,7 @@ use refwatch_core::classify::Bareness;
 use refwatch_core::{Event, ObjectId, RefName, RefState};
 use refwatch_store::{FsIdentity, NewRepository, RepositoryKey, RepositoryWrite};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
-use refwatch_watcher::scan::Stack;
+use refwatch_watcher::scan::{Parts, Stack};
 
 use super::{DOUBT, DOUBT_MAX, Job, RETRY_FIRST, RETRY_LAST};
 use crate::pass::Hooks;
@@ -56,6 +56,8 @@ pub(crate) struct State {
     pub(crate) looked: bool,
     /// What the files looked like when all refs were last read and nothing has been written since.
     pub(crate) signature: Option<u64>,
+    /// What is kept of a long `packed-refs` that is read and concluded from.
+    pub(crate) parts: Option<Parts>,
     /// The tables that are read and concluded from, where refs are in tables; none where everything is to be read.
     pub(crate) stacks: Vec<Stack>,
     /// Notifications are not to be had for all of it.
@@ -124,6 +126,7 @@ impl Repository {
             probed: false,
             looked: false,
             signature: None,
+            parts: None,
             stacks: Vec::new(),
             polled: false,
             generation: 0,

@@ -38,6 +38,7 @@ pub(super) fn look(
     repository.lay_out(state, probed?);
     state.probed = true;
     state.stacks.clear();
+    state.parts = None;
     let mut job = Job::new(state, pending.since);
     journal::hear(engine, repository, state);
     let mut scan = scan(engine, repository.key, state)?;
@@ -106,6 +107,7 @@ pub(super) fn look(
     engine.conclude(repository, state, origin, seen, &BTreeSet::new(), job)?;
     drop(baseline);
     state.stacks = std::mem::take(&mut scan.stacks);
+    state.parts = scan.parts.take();
     if quiet {
         state.signature = signature;
     }

@@ -11,10 +11,11 @@ use refwatch_core::RefName;
 use rustix::io::Errno;
 
 use super::loose::{self, LOOSE_BYTES_MAX, Loose};
+use super::packed::parts::{self, Parts};
 use super::packed::search::{self, SearchError};
 use super::packed::{self, Bad, PACKED_BYTES_MAX};
 use super::walk::{self, GitDir, Met, Sink};
-use super::{BrokenReason, Lock, Observed, Scan, ScanError, SkipReason, Skips};
+use super::{BrokenReason, Lock, Observed, Range, Repacked, Scan, ScanError, SkipReason, Skips};
 use crate::dir::{self, Links, Stamp};
 use crate::layout::Layout;
 use crate::signature::Sum;
@@ -56,6 +57,7 @@ pub(crate) fn full(layout: &Layout, before_read: &mut dyn FnMut(&Path)) -> Resul
             let merged = packed::merge(&packed.bytes, layout.format, &scan.refs, &mut skips)
                 .map_err(|bad| bad_line(&git, &packed.bytes, &bad))?;
             scan.refs = merged.refs;
+            scan.parts = Parts::of(&packed.bytes, layout.format).filter(|_| settled && merged.is_sorted);
             scan.peeled = merged.peeled;
             scan.skipped = skips.0;
         }
@@ -109,6 +111,27 @@ pub(crate) fn one(layout: &Layout, name: &RefName) -> Result<Option<Observed>, S
         };
     }
     Err(raced(&git, LOOKUP_TRIES_MAX))
+}
+
+/// Compares `packed-refs` with what is kept of the one before.
+pub(crate) fn repacked(layout: &Layout, known: &Parts) -> Result<Option<Repacked>, ScanError> {
+    let git = GitDir::open(layout)?;
+    let Some(packed) = Packed::read(&git)?.filter(|packed| packed.intact) else { return Ok(None) };
+    let Some((parts, changed)) = known.compare(&packed.bytes, layout.format) else { return Ok(None) };
+    let mut ranges = Vec::with_capacity(changed.len());
+    for changed in changed {
+        let Ok(entries) = parts::entries(&changed, layout.format) else { return Ok(None) };
+        let mut in_order = Vec::with_capacity(entries.len());
+        for entry in entries {
+            // What is left out or dangerous is for a look at everything to name.
+            let mut skips = Skips::default();
+            let Ok(Some(name)) = packed::checked_name(entry.name, &mut skips) else { return Ok(None) };
+            in_order.push((name, entry.observed()));
+        }
+        ranges.push(Range { after: changed.after, last: changed.last, packed: in_order });
+    }
+    git.check_whole()?;
+    Ok(Some(Repacked { parts, ranges }))
 }
 
 /// Reads the loose refs below one directory.

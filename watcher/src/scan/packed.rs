@@ -2,6 +2,7 @@
 //! `refs/packed-backend.c`): an optional header line, then `<id> <name>` lines, each of which may be followed by
 //! `^<id>`, the object that an annotated tag peels to.
 
+pub(crate) mod parts;
 pub(crate) mod search;
 
 use std::cmp::Ordering;
@@ -152,6 +153,8 @@ pub(crate) struct Merged {
     pub(crate) refs: Vec<(RefName, Observed)>,
     /// What annotated tags peel to: index into `refs`, and the object.
     pub(crate) peeled: Vec<(usize, ObjectId)>,
+    /// The file is sorted, and has each name once.
+    pub(crate) is_sorted: bool,
 }
 
 /// Merges the content of `packed-refs` into loose refs that are sorted by name.
@@ -164,7 +167,7 @@ pub(crate) fn merge(
     loose: &[(RefName, Observed)],
     skips: &mut Skips,
 ) -> Result<Merged, Bad> {
-    let mut merge = Merge { merged: Merged::default(), loose };
+    let mut merge = Merge { merged: Merged { is_sorted: true, ..Merged::default() }, loose };
     let mut records = Records::of_file(bytes, format)?;
     let mut before: &[u8] = b"";
     loop {
@@ -175,6 +178,7 @@ pub(crate) fn merge(
         if record.name < before {
             return merge_unsorted(bytes, format, loose, skips);
         }
+        merge.merged.is_sorted &= record.name > before;
         merge.push(&record, before, skips).map_err(|reason| Bad { offset, reason })?;
         before = record.name;
     }
@@ -216,7 +220,7 @@ struct Merge<'a> {
 impl Merge<'_> {
     /// Takes the next entry in order of name; `before` is the name of the one before it.
     fn push(&mut self, record: &Record<'_>, before: &[u8], skips: &mut Skips) -> Result<(), &'static str> {
-        let Merged { refs, peeled } = &mut self.merged;
+        let Merged { refs, peeled, is_sorted: _ } = &mut self.merged;
         while let Some((entry, rest)) = self.loose.split_first() {
             match entry.0.as_bytes().cmp(record.name) {
                 Ordering::Less => refs.push(entry.clone()),

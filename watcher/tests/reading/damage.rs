@@ -9,11 +9,11 @@ use std::process::Command;
 
 use refwatch_core::{ObjectFormat, RefName};
 use refwatch_watcher::layout::Layout;
-use refwatch_watcher::scan::{self, ScanError, Stack};
+use refwatch_watcher::scan::{self, Observed, ScanError, Stack};
 
 use crate::corpus::Corpus;
 use crate::random::{Random, seed};
-use crate::support::{Repo, name};
+use crate::support::{Refs, Repo, name};
 
 /// Files of each kind that are read where nothing else is asked for.
 const CASES: usize = 1_500;
@@ -233,6 +233,67 @@ fn damaged_packed_refs_are_errors_or_refs() {
         }
     }
     report("packed-refs", read, &ends);
+}
+
+#[test]
+fn what_differs_in_a_damaged_packed_refs_is_all_that_differs() {
+    let mut random = Random(seed() ^ 0xd1_ff);
+    let repo = Repo::bare(ObjectFormat::Sha1, "files");
+    let ids: [String; 3] = repo.commits();
+    let mut text = String::from("# pack-refs with: peeled fully-peeled sorted \n");
+    for at in 0..20_000 {
+        text += &format!("{} refs/heads/b{at:06}\n", ids[at % 3]);
+    }
+    let path = repo.git_dir.join("packed-refs");
+    let whole = text.into_bytes();
+    write_anew(&path, &whole);
+    let layout = repo.layout();
+    let before = repo.scan();
+    let parts = before.parts.expect("a long file");
+    let before: Refs = as_refs(before.refs);
+    let (mut told, mut read) = (0, 0);
+    for _ in 0..cases() / 20 {
+        let mut bytes = whole.clone();
+        if random.below(2) == 0 {
+            damage(&mut random, &mut bytes, std::slice::from_ref(&whole));
+        } else {
+            // What Git might write: an id changes, a line comes or goes.
+            let line = whole.len() / 62 * random.below(61) / 61;
+            let line = whole[..line].iter().rposition(|byte| *byte == b'\n').map_or(46, |end| end + 1);
+            match random.below(3) {
+                0 => bytes[line..line + 40].copy_from_slice(random.pick(&ids).as_bytes()),
+                1 => drop(bytes.drain(line..line + 61)),
+                _ => {
+                    let new = [&bytes[line..line + 60], b"x\n"].concat();
+                    bytes.splice(line + 61..line + 61, new);
+                }
+            }
+        }
+        write_anew(&path, &bytes);
+        let Some(repacked) = scan::repacked(&layout, &parts).expect("readable") else { continue };
+        told += 1;
+        // Where everything can be read, nothing but what is in the ranges is another.
+        let Ok(scan) = scan::full(&layout, &mut |_| {}) else { continue };
+        read += 1;
+        let after = as_refs(scan.refs);
+        let is_in = |name: &[u8]| {
+            repacked
+                .ranges
+                .iter()
+                .any(|range| *range.after < *name && range.last.as_deref().is_none_or(|last| name <= last))
+        };
+        for name in before.keys().chain(after.keys()) {
+            assert!(is_in(name) || before.get(name) == after.get(name), "{}", String::from_utf8_lossy(name));
+        }
+        for (name, observed) in repacked.ranges.iter().flat_map(|range| &range.packed) {
+            assert_eq!(after.get(name.as_bytes()), Some(observed), "{name}");
+        }
+    }
+    assert!(told > cases() / 100 && read > cases() / 100, "{told} told, {read} read");
+}
+
+fn as_refs(refs: Vec<(RefName, Observed)>) -> Refs {
+    refs.into_iter().map(|(name, observed)| (name.into_bytes().into_vec(), observed)).collect()
 }
 
 /// Replaces a file by a rename, as Git does.
