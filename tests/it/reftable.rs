@@ -76,6 +76,29 @@ fn a_tag_tells_what_it_peels_to() {
 }
 
 #[test]
+fn a_rename_is_one_transaction_with_logs_and_without() {
+    for logs in ["false", "true"] {
+        let mut stage = Stage::of(Flavour::REFTABLE, |repo| {
+            repo.git(&["config", "core.logAllRefUpdates", logs]);
+        });
+        let [one] = stage.repo.history();
+        stage.repo.update(&format!("create refs/heads/main {one}\ncreate refs/heads/old {one}\n"));
+        stage.events();
+        for (from, to) in [("old", "new"), ("new", "even-newer")] {
+            stage.repo.git(&["branch", "-m", from, to]);
+            let mut told = stage.told();
+            told.sort();
+            let (from, to) = (format!("refs/heads/{from}"), format!("refs/heads/{to}"));
+            let mut expected =
+                list([(Type::BranchCreated, &to), (Type::BranchDeleted, &from), (Type::BranchRenamed, &to)]);
+            expected.sort();
+            assert_eq!(told, expected, "{logs}");
+        }
+        stage.validate();
+    }
+}
+
+#[test]
 fn logs_tell_every_value_of_a_busy_ref() {
     for flavour in [Flavour::REFTABLE, Flavour { object_format: "sha256", ..Flavour::REFTABLE }] {
         let mut commits = Vec::new();

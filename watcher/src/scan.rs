@@ -23,7 +23,9 @@ pub use files::{LOOKUP_TRIES_MAX, SCAN_TRIES_MAX};
 pub use loose::LOOSE_BYTES_MAX;
 pub use packed::PACKED_BYTES_MAX;
 pub use packed::parts::{PARTS_BYTES_MIN, Parts};
-pub use reftable::news::{Change, From, Left, NEWS_OLDEST_REFS_MAX, NEWS_REFS_MAX, News, Step};
+pub use reftable::news::{
+    Change, From, Left, NEWS_LOGGED_MAX, NEWS_OLDEST_REFS_MAX, NEWS_REFS_MAX, News, Step,
+};
 pub use reftable::{Listed, STACK_TRIES_MAX, Stack, TABLE_BYTES_MAX, TABLES_MAX};
 use walk::{Directories, GitDir};
 

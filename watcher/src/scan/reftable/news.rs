@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 
 use refwatch_core::{ObjectId, RefName, Target};
 
-use super::block::Value;
 use super::stack::{Listed, Opened, Stack};
 use super::table::Log;
 use super::{MAIN, STACK_TRIES_MAX, is_followed, observe, peeled, raced};
@@ -24,6 +23,9 @@ use crate::scan::{Observed, ScanError};
 pub const NEWS_REFS_MAX: usize = 1 << 16;
 /// Refs of an oldest table that is new.
 pub const NEWS_OLDEST_REFS_MAX: usize = 4096;
+
+/// Refs of a new table whose logs are read; where more have values that were compacted away, those are not told.
+pub const NEWS_LOGGED_MAX: usize = 1024;
 
 /// What came into the stacks of a repository.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -178,7 +180,26 @@ fn steps(said: Said) -> Vec<Step> {
     if let Some(left) = left {
         steps.entry(end).or_default().left = Some(left);
     }
-    steps.into_values().collect()
+    let mut joined: Vec<Step> = Vec::with_capacity(steps.len());
+    for step in steps.into_values() {
+        match joined.last_mut() {
+            Some(before) if is_rename(before, &step) => {
+                before.changes.extend(step.changes);
+                before.changes.sort_by(|left, right| left.name.cmp(&right.name));
+                before.left = step.left;
+            }
+            Some(_) | None => joined.push(step),
+        }
+    }
+    joined
+}
+
+/// True for a ref that goes and one that comes: Git renames with two update indices in one table.
+fn is_rename(first: &Step, second: &Step) -> bool {
+    match (&first.changes[..], &second.changes[..]) {
+        ([gone], [come]) => gone.observed.is_none() && come.observed.is_some() && gone.name != come.name,
+        _ => false,
+    }
 }
 
 type Logged = (u64, Option<ObjectId>, Option<ObjectId>);
@@ -333,12 +354,16 @@ impl Reading<'_> {
                 // What is doubted is looked at as a whole.
                 return Ok(Outcome::Unclear);
             }
-            let logs = if update > after + 1 && matches!(value, Value::Direct { .. }) {
-                table.logs_of(&refs.name, after).map_err(failed)?
-            } else {
-                Vec::new()
-            };
-            said.refs.push(SaidOf { name, update, observed, peeled: peeled(value), logs });
+            said.refs.push(SaidOf { name, update, observed, peeled: peeled(value), logs: Vec::new() });
+        }
+        let has_logs = |of: &&mut SaidOf| {
+            of.update > after + 1 && matches!(of.observed, Some(Observed::Good(Target::Direct(_))))
+        };
+        if said.refs.iter_mut().filter(has_logs).count() <= NEWS_LOGGED_MAX {
+            for of in said.refs.iter_mut().filter(has_logs) {
+                let local = &of.name.as_bytes()[prefix.len()..];
+                of.logs = table.logs_of(local, after).map_err(failed)?;
+            }
         }
         if is_oldest {
             if prefix.is_empty() && names.first().is_none_or(|name| !name.is_head()) {
@@ -482,6 +507,13 @@ mod tests {
         // Made meanwhile.
         let logs = [(10, b'0', b'b'), (12, b'b', b'd')];
         assert_eq!(told(8, 12, vec![said("refs/heads/a", 12, b'd', &logs)]), "a:0>b | a:b>d");
+    }
+
+    #[test]
+    fn a_ref_that_goes_and_one_that_comes_are_one_step() {
+        let gone = SaidOf { observed: None, ..said("refs/heads/z", 9, b'b', &[]) };
+        let refs = vec![said("refs/heads/a", 10, b'b', &[(10, b'0', b'b')]), gone];
+        assert_eq!(told(8, 10, refs), "a:0>b z:known>-");
     }
 
     #[test]
