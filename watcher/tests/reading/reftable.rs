@@ -192,3 +192,20 @@ fn logs_give_each_value_of_a_busy_ref_also_after_compaction() {
         }
     }
 }
+
+#[test]
+fn a_rename_is_one_step_however_it_is_compacted() {
+    for (logs, refs) in [("false", 1), ("true", 1), ("false", 3_000), ("true", 3_000)] {
+        let repo = Repo::bare(ObjectFormat::Sha1, "reftable");
+        repo.git(&["config", "core.logAllRefUpdates", logs]);
+        let ids: [String; 3] = repo.commits();
+        repo.update(&updates(0..refs, "create", &ids));
+        repo.git(&["pack-refs", "--all"]);
+        for (from, to) in [("branch-00000", "new"), ("new", "even-newer")] {
+            let known = repo.scan().stacks;
+            repo.git(&["branch", "-m", from, to]);
+            let news = scan::news(&repo.layout(), &known, &[]).expect("readable").expect("told");
+            assert_eq!(news.steps.len(), 1, "{logs}, {refs}: {:#?}", news.steps);
+        }
+    }
+}

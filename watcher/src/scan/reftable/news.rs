@@ -208,7 +208,12 @@ type Logged = (u64, Option<ObjectId>, Option<ObjectId>);
 fn values(logs: &[Log], update: u64, observed: Option<&Observed>) -> Vec<Logged> {
     // All zeroes is no object.
     let value = |raw: &[u8]| ObjectId::from_raw(raw).ok();
-    let values: Vec<Logged> = logs.iter().map(|log| (log.index, value(&log.old), value(&log.new))).collect();
+    let mut values: Vec<Logged> =
+        logs.iter().map(|log| (log.index, value(&log.old), value(&log.new))).collect();
+    // The log of a ref goes with it: one that ends is that of the other name of a rename.
+    if let Some(end) = values.iter().rposition(|log| log.2.is_none()) {
+        values.drain(..=end);
+    }
     let target = match observed {
         Some(Observed::Good(Target::Direct(id))) => Some(*id),
         Some(Observed::Good(Target::Symbolic(_)) | Observed::Broken(_)) | None => return Vec::new(),
@@ -507,6 +512,9 @@ mod tests {
         // Made meanwhile.
         let logs = [(10, b'0', b'b'), (12, b'b', b'd')];
         assert_eq!(told(8, 12, vec![said("refs/heads/a", 12, b'd', &logs)]), "a:0>b | a:b>d");
+        // Renamed to it: the log says so by an end that was none.
+        let logs = [(9, b'd', b'0'), (10, b'0', b'd')];
+        assert_eq!(told(8, 10, vec![said("refs/heads/a", 10, b'd', &logs)]), "a:0>d");
     }
 
     #[test]
