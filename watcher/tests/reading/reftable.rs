@@ -160,9 +160,10 @@ fn one_ref_is_found_without_a_look_at_the_others() {
 #[test]
 fn logs_give_each_value_of_a_busy_ref_also_after_compaction() {
     for format in [ObjectFormat::Sha1, ObjectFormat::Sha256] {
-        for refs in [1, 3_000] {
+        for (refs, block) in [(1, "4096"), (3_000, "4096"), (1, "256"), (300, "256")] {
             let repo = Repo::bare(format, "reftable");
             repo.git(&["config", "core.logAllRefUpdates", "true"]);
+            repo.git(&["config", "reftable.blockSize", block]);
             let ids: [String; 3] = repo.commits();
             repo.update(&updates(0..refs, "create", &ids));
             repo.git(&["pack-refs", "--all"]);

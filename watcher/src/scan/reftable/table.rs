@@ -200,8 +200,11 @@ impl Table {
         let Some(mut at) = found else { return Ok(logs) };
         while at < section.end {
             let met = self.read_block(at, section.end, &mut block)?;
-            if met.kind != section.kind {
-                return Err(Bad { offset: at, reason: "not a log block" }.into());
+            match met.kind {
+                b'g' => {}
+                // The lower levels of an index, as behind refs.
+                b'i' => break,
+                _ => return Err(Bad { offset: at, reason: "not a log block" }.into()),
             }
             let (mut position, mut order) = (block.seek(&wanted)?, Order::First);
             while let Some(head) = block.read_key(position, &mut key, order)? {
