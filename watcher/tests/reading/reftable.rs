@@ -210,3 +210,21 @@ fn a_rename_is_one_step_however_it_is_compacted() {
         }
     }
 }
+
+#[test]
+fn the_logs_of_the_last_ref_end_before_the_levels_of_their_index() {
+    let repo = Repo::bare(ObjectFormat::Sha1, "reftable");
+    repo.git(&["config", "core.logAllRefUpdates", "true"]);
+    repo.git(&["config", "reftable.blockSize", "256"]);
+    let ids: [String; 3] = repo.commits();
+    let known = repo.scan().stacks;
+    // Long names, so that an index block holds few.
+    for value in &ids {
+        let line = |at: u32| format!("update refs/heads/{at}{} {value}\n", "-long".repeat(20));
+        repo.update(&(10..99).map(line).collect::<String>());
+    }
+    repo.git(&["pack-refs", "--all"]);
+    let news = scan::news(&repo.layout(), &known, &[]).expect("readable").expect("told");
+    assert_eq!(news.steps.len(), ids.len());
+    assert!(news.steps.iter().all(|step| step.changes.len() == 89));
+}
