@@ -371,7 +371,7 @@ impl Engine {
         event.extra = Some(Box::new(Extra { previous, ..Extra::default() }));
         let layout = Layout { git_dir, ..state.layout.clone() };
         repository.lay_out(state, layout);
-        state.gone = None;
+        state.waits_no_longer(|waits| waits.gone = None);
         if let Some(new) = &mut state.create {
             // The log does not know it yet: it will learn of the new path only.
             new.root = root.path.as_os_str().as_bytes().to_vec();
@@ -414,7 +414,7 @@ impl Engine {
         let is_same = there.as_ref().is_ok_and(|there| *there == state.identity);
         let is_one = !matches!(probed, Err(ProbeError::NotARepository { .. }));
         if is_same && is_one {
-            state.gone = None;
+            state.waits_no_longer(|waits| waits.gone = None);
             return false;
         }
         let git_dir = state.git_dir().to_owned();
@@ -436,7 +436,7 @@ impl Engine {
             return true;
         }
         let now = Instant::now();
-        let since = now.duration_since(*state.gone.get_or_insert(now));
+        let since = now.duration_since(*state.waits().gone.get_or_insert(now));
         if since < DOUBT || (since < DOUBT_MAX && self.board.looks_at_roots()) {
             // It may be on its way to another path, where it will be met.
             self.board.put_back_whole(repository.key, Whole::Notified, DOUBT);
