@@ -27,14 +27,18 @@ fn messages_and_clients(out: &Path, descriptors: FileDescriptorSet) -> Result<()
     let out = folder(out, "messages")?;
     Ok(tonic_prost_build::configure()
         .build_server(false)
+        // Channels are the feature `client`'s; a client here takes any service.
+        .build_transport(false)
         .out_dir(out)
         .compile_fds_with_config(descriptors, config)?)
 }
 
 fn servers(out: &Path, descriptors: FileDescriptorSet) -> Result<(), Box<dyn Error>> {
     let out = folder(out, "servers")?;
-    let mut builder =
-        tonic_prost_build::configure().build_client(false).extern_path(".refwatch.v1", "crate::v1");
+    let mut builder = tonic_prost_build::configure()
+        .build_client(false)
+        .build_transport(false)
+        .extern_path(".refwatch.v1", "crate::v1");
     for name in ENCODED {
         builder = builder.extern_path(format!(".refwatch.v1.{name}"), "crate::EncodedFrame");
     }

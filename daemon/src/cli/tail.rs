@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
+use refwatch_proto::client::{Failure, FailureKind, FileCheckpoint, FirstConnect, Policy, Update, Watch};
 use refwatch_proto::json::to_json;
 use refwatch_proto::limits::PROGRESS_INTERVAL_MS_DEFAULT;
 use refwatch_proto::v1::watch_events_request::Start;
@@ -17,14 +18,12 @@ use refwatch_proto::v1::{
 };
 
 use super::connect::{ServerArgs, block_on};
-use super::cursor_file::CursorFile;
 use super::escape::{self, Escaped};
 use super::exit::{self, Exit};
 use super::filter::EventArgs;
 use super::line::Format;
 use super::output::{ColorWhen, Out, Paint, say};
 use super::since;
-use crate::client::{Failure, FailureKind, FirstConnect, Policy, Update, Watch};
 
 /// What to do when events are lost to this tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -81,8 +80,8 @@ tells of them: after a crash some may come twice, never none.";
 
 /// Follows the events.
 pub(super) fn run(args: &Args, out: &mut Out) -> Result<ExitCode, Exit> {
-    let cursor_file = args.cursor_file.clone().map(CursorFile::open).transpose()?;
-    let request = args.request(cursor_file.as_ref().and_then(CursorFile::cursor));
+    let cursor_file = args.cursor_file.clone().map(FileCheckpoint::open).transpose()?;
+    let request = args.request(cursor_file.as_ref().and_then(FileCheckpoint::cursor));
     let policy = Policy {
         first_connect: if args.wait { FirstConnect::Retry } else { FirstConnect::Fail },
         silence_max: 3 * Duration::from_millis(u64::from(request.progress_interval_ms)),
@@ -125,7 +124,7 @@ enum Style {
 struct Tail<'a> {
     out: &'a mut Out,
     style: Style,
-    cursor_file: Option<CursorFile>,
+    cursor_file: Option<FileCheckpoint>,
     /// Events still to be printed.
     left: Option<u64>,
 }
@@ -217,7 +216,7 @@ impl Tail<'_> {
 
     fn store(&mut self, cursor: &str) -> Result<(), Exit> {
         match &mut self.cursor_file {
-            Some(file) => file.store(cursor),
+            Some(file) => Ok(file.replace(cursor)?),
             None => Ok(()),
         }
     }

@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::*;
 use crate::cli::{Command, parse, refs, repos};
-use crate::client::testing::{Answer, EPOCH, Fake, cursor, events, started};
+use refwatch_proto::client::testing::{Answer, EPOCH, Fake, cursor, events, started};
 
 /// Output that can be looked at.
 #[derive(Clone, Default)]

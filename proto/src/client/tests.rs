@@ -1,15 +1,16 @@
+mod follow;
 mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use backon::ExponentialBuilder;
-use refwatch_proto::v1::watch_events_request::Start;
-use refwatch_proto::v1::watch_events_response::Kind;
-use refwatch_proto::v1::{
+use crate::v1::watch_events_request::Start;
+use crate::v1::watch_events_response::Kind;
+use crate::v1::{
     Earliest, Reset, SnapshotBegin, SnapshotEnd, SnapshotThenWatch, Started, WatchEventsRequest,
 };
+use backon::ExponentialBuilder;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -26,6 +27,7 @@ fn quick() -> Policy {
             .without_max_times()
             .with_jitter(),
         silence_max: Duration::from_secs(20),
+        verify: Verify::Chains,
     }
 }
 
@@ -61,7 +63,7 @@ async fn take_until(watch: &mut Watch, last: u64) -> (Vec<u64>, usize, usize) {
 }
 
 fn status(code: Code, reason: &str, retry_after: Option<Duration>) -> Status {
-    let mut details = ErrorDetails::with_error_info(reason, refwatch_proto::ERROR_DOMAIN, HashMap::new());
+    let mut details = ErrorDetails::with_error_info(reason, crate::ERROR_DOMAIN, HashMap::new());
     if retry_after.is_some() {
         details.set_retry_info(retry_after);
     }
@@ -217,7 +219,13 @@ async fn a_server_that_repeats_itself_is_not_believed() {
     for _ in 0..2 {
         assert!(next(&mut watch).await.is_ok());
     }
-    assert_eq!(next(&mut watch).await.expect_err("a repetition").kind, FailureKind::Server);
+    let repeated = Violation::OutOfOrder { sequence: 3, last: 3 };
+    // Nor is it ever again.
+    for _ in 0..2 {
+        let failure = next(&mut watch).await.expect_err("a repetition");
+        assert_eq!((failure.kind, failure.violation.as_deref()), (FailureKind::Server, Some(&repeated)));
+    }
+    assert_eq!(fake.script().requests.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -268,7 +276,7 @@ async fn the_token_is_read_at_every_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unix_socket_is_an_address() {
-    use refwatch_proto::server::git_event_service_server::GitEventServiceServer;
+    use crate::server::git_event_service_server::GitEventServiceServer;
     use tokio_stream::wrappers::UnixListenerStream;
 
     let mut tasks = JoinSet::new();
