@@ -8,6 +8,8 @@ mod ancestry;
 mod bad_input;
 mod baseline;
 mod clients;
+mod examples;
+mod follow;
 mod formats;
 mod full;
 mod guarantees;

@@ -138,11 +138,16 @@ impl Mirror {
         let Some(Repository { id, path, .. }) = &part.repository else { return };
         self.repository(id, path, changes);
         for taken in &part.refs {
+            let after = Target::of_ref(taken);
+            // A broken ref that never had a good value: there is nothing to hold.
+            if after.is_nothing() {
+                continue;
+            }
             let name = exact(&taken.name, &taken.name_bytes).to_vec();
             if let Some(seen) = &mut self.snapshot {
                 seen.entry(id.clone()).or_default().insert(name.clone());
             }
-            self.set(id, name, Target::of_ref(taken), changes);
+            self.set(id, name, after, changes);
         }
         if let Some(seen) = &mut self.snapshot {
             seen.entry(id.clone()).or_default();
@@ -218,6 +223,10 @@ impl Mirror {
 }
 
 impl Target {
+    fn is_nothing(&self) -> bool {
+        self.symbolic.is_empty() && self.oid.bytes().all(|digit| digit == b'0')
+    }
+
     fn of_ref(taken: &Ref) -> Self {
         Self {
             oid: taken.oid.clone(),

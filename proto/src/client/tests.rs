@@ -10,7 +10,6 @@ use crate::v1::watch_events_response::Kind;
 use crate::v1::{
     Earliest, Reset, SnapshotBegin, SnapshotEnd, SnapshotThenWatch, Started, WatchEventsRequest,
 };
-use backon::ExponentialBuilder;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -21,11 +20,8 @@ use super::*;
 fn quick() -> Policy {
     Policy {
         first_connect: FirstConnect::Fail,
-        backoff: ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(5))
-            .with_max_delay(Duration::from_millis(40))
-            .without_max_times()
-            .with_jitter(),
+        backoff_min: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(40),
         silence_max: Duration::from_secs(20),
         verify: Verify::Chains,
     }

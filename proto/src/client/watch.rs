@@ -34,8 +34,12 @@ pub enum FirstConnect {
 pub struct Policy {
     /// See there.
     pub first_connect: FirstConnect,
-    /// Delays between tries; a longer one that the server asks for is stronger.
-    pub backoff: ExponentialBuilder,
+    /// Delay before the first further try. It doubles with each that fails, up to `backoff_max`, each time with up to
+    /// as much again at random, so that subscribers of one server do not come back all at once. A longer one that the
+    /// server asks for (RetryInfo) is stronger, up to 300 s.
+    pub backoff_min: Duration,
+    /// Longest delay, the random part not counted.
+    pub backoff_max: Duration,
     /// A stream without any message for this long is given up. At least twice the request's progress interval.
     pub silence_max: Duration,
     /// What is held against the contract.
@@ -46,14 +50,22 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             first_connect: FirstConnect::Fail,
-            backoff: ExponentialBuilder::new()
-                .with_min_delay(Duration::from_millis(100))
-                .with_max_delay(Duration::from_secs(15))
-                .without_max_times()
-                .with_jitter(),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(15),
             silence_max: 3 * Duration::from_millis(u64::from(PROGRESS_INTERVAL_MS_DEFAULT)),
             verify: Verify::default(),
         }
+    }
+}
+
+impl Policy {
+    fn backoff(&self) -> ExponentialBackoff {
+        ExponentialBuilder::new()
+            .with_min_delay(self.backoff_min)
+            .with_max_delay(self.backoff_max)
+            .without_max_times()
+            .with_jitter()
+            .build()
     }
 }
 
@@ -122,7 +134,7 @@ pub struct Watch {
 impl Watch {
     /// A watch from where the request says. Connects at the first [`Watch::next`].
     pub fn new(server: Server, request: WatchEventsRequest, policy: Policy) -> Self {
-        let backoff = policy.backoff.build();
+        let backoff = policy.backoff();
         let order = Order::new(policy.verify, request.filter.as_ref());
         Self {
             server,
@@ -292,7 +304,7 @@ impl Watch {
 
     /// The stream works, not only its beginning: the next disconnection starts with short delays again.
     fn steady(&mut self) {
-        self.backoff = self.policy.backoff.build();
+        self.backoff = self.policy.backoff();
     }
 }
 
