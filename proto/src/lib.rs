@@ -10,6 +10,7 @@
 
 #[cfg(feature = "client")]
 pub mod client;
+pub mod cloudevents;
 mod frame;
 pub mod json;
 pub mod limits;

@@ -8,6 +8,7 @@ mod ancestry;
 mod bad_input;
 mod baseline;
 mod clients;
+mod cloudevents;
 mod examples;
 mod follow;
 mod formats;

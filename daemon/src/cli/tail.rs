@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use refwatch_proto::client::{Failure, FailureKind, FileCheckpoint, FirstConnect, Policy, Update, Watch};
+use refwatch_proto::cloudevents;
 use refwatch_proto::json::to_json;
 use refwatch_proto::limits::PROGRESS_INTERVAL_MS_DEFAULT;
 use refwatch_proto::v1::watch_events_request::Start;
@@ -34,6 +35,19 @@ enum OnGapArg {
     Resnapshot,
 }
 
+/// How an event is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FormatArg {
+    /// A line for people
+    Line,
+    /// One GitEvent a line as proto3 JSON
+    Json,
+    /// One CloudEvent 1.0 a line as JSON
+    Cloudevents,
+    /// One CDEvent a line, as a CloudEvent; events for which CDEvents has no type are left out
+    Cdevents,
+}
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Args {
@@ -53,8 +67,11 @@ pub(super) struct Args {
     /// Ends after this many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Prints one GitEvent a line as proto3 JSON
-    #[arg(long)]
+    /// How an event is printed
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "line")]
+    format: FormatArg,
+    /// Prints one GitEvent a line as proto3 JSON: the same as --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
     /// When to use colours
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
@@ -73,7 +90,8 @@ A line is: time, repository, type, ref, old..new, then what else there is to say
 [2/3] for the second event of a transaction of three, ~ where values in between may be missing, by whom.
 
 With --json a line that has an eventId is an event. Snapshots and resets are lines with the one key snapshotBegin, \
-snapshotRefs, snapshotEnd or reset.
+snapshotRefs, snapshotEnd or reset. \
+CloudEvents and CDEvents are events alone: of snapshots and resets they print nothing.
 
 When the connection breaks, it is made again and goes on where it ended. Events are printed before the cursor file \
 tells of them: after a crash some may come twice, never none.";
@@ -88,11 +106,16 @@ pub(super) fn run(args: &Args, out: &mut Out) -> Result<ExitCode, Exit> {
         ..Policy::default()
     };
     let watch = Watch::new(args.server.server()?, request, policy);
-    let style = match args.json {
-        true => Style::Json,
-        false => Style::Human(Format { paint: Paint::for_stdout(args.color), zone: TimeZone::system() }),
+    let style = match args.format {
+        FormatArg::Line if !args.json => {
+            Style::Human(Format { paint: Paint::for_stdout(args.color), zone: TimeZone::system() })
+        }
+        FormatArg::Line | FormatArg::Json => Style::Json,
+        FormatArg::Cloudevents => Style::CloudEvents,
+        FormatArg::Cdevents => Style::CdEvents,
     };
-    block_on(Tail { out, style, cursor_file, left: args.limit }.follow(watch))
+    let tail = Tail { out, style, cursor_file, left: args.limit, server_id: String::new() };
+    block_on(tail.follow(watch))
 }
 
 impl Args {
@@ -117,8 +140,10 @@ impl Args {
 }
 
 enum Style {
-    Json,
     Human(Format),
+    Json,
+    CloudEvents,
+    CdEvents,
 }
 
 struct Tail<'a> {
@@ -127,6 +152,8 @@ struct Tail<'a> {
     cursor_file: Option<FileCheckpoint>,
     /// Events still to be printed.
     left: Option<u64>,
+    /// Identity of the server, once it is known.
+    server_id: String,
 }
 
 impl Tail<'_> {
@@ -146,7 +173,11 @@ impl Tail<'_> {
 
     fn take(&mut self, update: Update) -> Result<(), Exit> {
         match update {
-            Update::Started(started) => self.store(&started.cursor),
+            Update::Started(started) => {
+                self.store(&started.cursor)?;
+                self.server_id = started.server_id;
+                Ok(())
+            }
             Update::Progress(progress) => self.store(&progress.cursor),
             Update::Events(batch) => self.events(&batch),
             Update::SnapshotBegin(begin) => self.part(Kind::SnapshotBegin(begin)),
@@ -174,8 +205,8 @@ impl Tail<'_> {
     fn events(&mut self, batch: &EventBatch) -> Result<(), Exit> {
         let mut cursor = batch.cursor.as_str();
         for event in &batch.events {
-            self.event(event)?;
-            if let Some(left) = &mut self.left {
+            let printed = self.event(event)?;
+            if let Some(left) = self.left.as_mut().filter(|_| printed) {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
                     // What follows in the batch has not been printed.
@@ -188,12 +219,22 @@ impl Tail<'_> {
         self.store(cursor)
     }
 
-    fn event(&mut self, event: &GitEvent) -> Result<(), Exit> {
+    /// Prints an event, and tells whether the format has a line for it.
+    fn event(&mut self, event: &GitEvent) -> Result<bool, Exit> {
         let line = match &self.style {
-            Style::Json => escape::json(&to_json(event)).into_owned(),
-            Style::Human(format) => format.event(event),
+            Style::Human(format) => Some(format.event(event)),
+            Style::Json => Some(escape::json(&to_json(event)).into_owned()),
+            Style::CloudEvents => {
+                let mapped = cloudevents::to_json(&self.server_id, event);
+                Some(escape::json(&mapped.to_string()).into_owned())
+            }
+            Style::CdEvents => cloudevents::to_cdevent(&self.server_id, event)
+                .map(|mapped| escape::json(&mapped.to_string()).into_owned()),
         };
-        Ok(self.out.line(&line)?)
+        if let Some(line) = &line {
+            self.out.line(line)?;
+        }
+        Ok(line.is_some())
     }
 
     fn refs(&mut self, refs: SnapshotRefs) -> Result<(), Exit> {

@@ -17,6 +17,8 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, transport};
 
+/// Identity of the server.
+pub const SERVER_ID: &str = "0123456789abcdef";
 /// Identity of its log.
 pub const EPOCH: &str = "5f0c2a9be1d34478";
 /// Longest wait of a test for anything.
@@ -133,7 +135,12 @@ fn sequence_of(cursor: &str) -> u64 {
 
 /// Begins a stream after an event.
 pub fn started(sequence: u64) -> Kind {
-    Kind::Started(v1::Started { epoch: EPOCH.to_owned(), cursor: cursor(sequence), ..Default::default() })
+    Kind::Started(v1::Started {
+        server_id: SERVER_ID.to_owned(),
+        epoch: EPOCH.to_owned(),
+        cursor: cursor(sequence),
+        ..Default::default()
+    })
 }
 
 /// A batch of events.
