@@ -4,6 +4,9 @@ use std::fs::{self, File};
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::task::JoinHandle;
 
 use crate::limits::CURSOR_BYTES_MAX;
 
@@ -32,6 +35,8 @@ pub struct FileCheckpoint {
     path: PathBuf,
     /// What is in it now.
     stored: Option<String>,
+    /// A cursor that is being written. Whoever gave up waiting has not stopped it: it must not overtake the next.
+    pending: Option<(String, JoinHandle<Result<(), CheckpointError>>)>,
 }
 
 /// Why a checkpoint's file is of no use.
@@ -67,7 +72,7 @@ impl FileCheckpoint {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, CheckpointError> {
         let path = path.into();
         let stored = read(&path)?;
-        Ok(Self { path, stored })
+        Ok(Self { path, stored, pending: None })
     }
 
     /// The cursor in it.
@@ -76,7 +81,8 @@ impl FileCheckpoint {
     }
 
     /// Stores a cursor: whatever happens, the file holds the old one or the new one as a whole. Waits for the disk,
-    /// unless it is the one stored last; an empty one is none, and changes nothing.
+    /// unless it is the one stored last; an empty one is none, and changes nothing. Not to be mixed with calls of
+    /// [`Checkpoint::store`] that were dropped before they were done.
     ///
     /// # Errors
     /// When it cannot be written. Then it holds the old one; or the new one, if only its durability is in doubt.
@@ -86,6 +92,25 @@ impl FileCheckpoint {
         }
         replace(&self.path, cursor)?;
         self.stored = Some(cursor.to_owned());
+        Ok(())
+    }
+
+    /// Waits for what is being written.
+    async fn settle(&mut self) -> Result<(), CheckpointError> {
+        let Some((cursor, writing)) = &mut self.pending else { return Ok(()) };
+        let written = writing.await;
+        let cursor = std::mem::take(cursor);
+        self.pending = None;
+        match written {
+            Ok(written) => written?,
+            Err(source) => {
+                return Err(CheckpointError::Io {
+                    path: self.path.clone(),
+                    source: io::Error::other(source),
+                });
+            }
+        }
+        self.stored = Some(cursor);
         Ok(())
     }
 
@@ -102,22 +127,15 @@ impl Checkpoint for FileCheckpoint {
     }
 
     async fn store(&mut self, cursor: &str) -> Result<(), CheckpointError> {
+        // Whether the one before came to its end was for its own caller to know.
+        drop(self.settle().await);
         if !self.would_change(cursor) {
             return Ok(());
         }
         let (path, taken) = (self.path.clone(), cursor.to_owned());
-        let written = tokio::task::spawn_blocking(move || replace(&path, &taken)).await;
-        match written {
-            Ok(written) => written?,
-            Err(source) => {
-                return Err(CheckpointError::Io {
-                    path: self.path.clone(),
-                    source: io::Error::other(source),
-                });
-            }
-        }
-        self.stored = Some(cursor.to_owned());
-        Ok(())
+        let writing = tokio::task::spawn_blocking(move || replace(&path, &taken));
+        self.pending = Some((cursor.to_owned(), writing));
+        self.settle().await
     }
 }
 
@@ -149,14 +167,18 @@ fn replace(path: &Path, cursor: &str) -> Result<(), CheckpointError> {
     written(path, cursor).map_err(|source| CheckpointError::Io { path: path.to_owned(), source })
 }
 
+/// Files written by this process.
+static CALLS: AtomicU64 = AtomicU64::new(0);
+
 fn written(path: &Path, cursor: &str) -> io::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    // Of this process alone, so that two with one file do not mix their bytes.
+    // Of this call alone, so that two with one file do not mix their bytes.
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    name.push(format!(".{}-{call}.tmp", std::process::id()));
     let temporary = directory.join(name);
     let written = File::create(&temporary)
         .and_then(|mut file| {
@@ -175,6 +197,9 @@ fn written(path: &Path, cursor: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
     use super::*;
 
     fn cursor(tail: &str) -> String {
@@ -204,6 +229,22 @@ mod tests {
         assert_eq!(names, 1);
     }
 
+    #[tokio::test]
+    async fn a_store_that_was_given_up_does_not_overtake_the_next() {
+        let (_directory, path) = file();
+        let mut file = FileCheckpoint::open(&path).expect("not there yet");
+        for round in 0..50 {
+            // Polled once: the writing has begun.
+            let given_up = cursor(&format!("old{round}"));
+            let mut store = Box::pin(file.store(&given_up));
+            poll_fn(|context| Poll::Ready(store.as_mut().poll(context).is_ready())).await;
+            drop(store);
+            let kept = cursor(&format!("new{round}"));
+            file.store(&kept).await.expect("stored");
+            assert_eq!(FileCheckpoint::open(&path).expect("there").cursor(), Some(&*kept));
+        }
+    }
+
     #[test]
     fn a_reader_never_sees_half_a_cursor() {
         let (_directory, path) = file();
@@ -228,10 +269,12 @@ mod tests {
         let (directory, path) = file();
         let mut file = FileCheckpoint::open(&path).expect("not there yet");
         file.replace(&cursor("1")).expect("stored");
-        // A folder where the temporary file would go: it cannot be made, also not by root.
-        fs::create_dir(directory.path().join(format!("cursor.{}.tmp", std::process::id()))).expect("made");
+        // Where the folder is not, nothing can be made, also not by root.
+        let elsewhere = directory.path().with_extension("elsewhere");
+        fs::rename(directory.path(), &elsewhere).expect("moved");
         let failed = file.replace(&cursor("2")).expect_err("cannot be written");
         assert!(matches!(failed, CheckpointError::Io { .. }), "{failed}");
+        fs::rename(&elsewhere, directory.path()).expect("moved back");
         assert_eq!(FileCheckpoint::open(&path).expect("there").cursor(), Some(&*cursor("1")));
         assert_eq!(file.cursor(), Some(&*cursor("1")));
     }

@@ -7,7 +7,8 @@ use super::chain::Chains;
 /// What is held against the contract.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verify {
-    /// Order, log and transactions.
+    /// Order, log and transactions. That no event of a transaction is missing can be seen only where the filter has
+    /// `include_internal` and nothing else.
     Order,
     /// These, and that each ref's old target is its last new one. Costs some 50 bytes a ref, for at most 1,000,000 refs:
     /// further ones are not verified. Where the filter hides changes or ends of repositories there is nothing to
@@ -67,6 +68,8 @@ pub(super) struct Order {
     last_of_stream: u64,
     /// Transaction of the last event of the present stream.
     transaction: Option<Extent>,
+    /// The filter hides nothing, so no event of a transaction may be missing.
+    whole: bool,
     chains: Option<Chains>,
 }
 
@@ -86,6 +89,7 @@ impl Order {
             last: 0,
             last_of_stream: 0,
             transaction: None,
+            whole: filter.is_some_and(hides_nothing),
             chains: chains.then(Chains::default),
         }
     }
@@ -166,16 +170,31 @@ impl Order {
             first: event.sequence.checked_sub(index).filter(|first| *first > 0).ok_or_else(torn)?,
             size: transaction.size.into(),
         };
-        let sound = index < extent.size
-            && self.transaction.as_ref().is_none_or(|last| {
-                *last == extent || (last.id != extent.id && last.first + last.size <= extent.first)
-            });
+        let follows = |last: &Extent| {
+            *last == extent || (last.id != extent.id && last.first + last.size <= extent.first)
+        };
+        // What is missing within one shows at the next event, of the same or of another.
+        let is_next = |last: &Extent| {
+            if *last == extent {
+                event.sequence == self.last_of_stream + 1
+            } else {
+                index == 0 && last.first + last.size == self.last_of_stream + 1
+            }
+        };
+        let last = self.transaction.as_ref();
+        let sound =
+            index < extent.size && last.is_none_or(|last| follows(last) && (!self.whole || is_next(last)));
         if !sound {
             return Err(torn());
         }
         self.transaction = Some(extent);
         Ok(())
     }
+}
+
+fn hides_nothing(filter: &EventFilter) -> bool {
+    filter.include_internal
+        && EventFilter { include_internal: false, ..filter.clone() } == EventFilter::default()
 }
 
 #[cfg(test)]

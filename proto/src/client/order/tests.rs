@@ -104,6 +104,23 @@ fn a_transaction_may_be_hidden_in_part_and_resumed_in_its_midst_but_not_torn() {
 }
 
 #[test]
+fn where_nothing_is_hidden_every_event_of_a_transaction_must_come() {
+    let admits = |events: Vec<GitEvent>| {
+        let all = EventFilter { include_internal: true, ..EventFilter::default() };
+        let mut order = Order::new(Verify::Order, Some(&all));
+        order.started("a");
+        order.admit(events).is_ok()
+    };
+    let third = |index: u32| within("a", 2 + u64::from(index), index, 3);
+    assert!(admits(vec![event("a", 1), third(0), third(1), third(2), event("a", 5)]));
+    // Resumed in its midst. And whoever may see only some repositories sees whole transactions of them.
+    assert!(admits(vec![third(1), third(2), event("a", 9)]));
+    assert!(!admits(vec![third(0), third(2)]), "one in its midst is missing");
+    assert!(!admits(vec![third(0), third(1), event("a", 5)]), "its end is missing");
+    assert!(!admits(vec![event("a", 1), third(1), third(2)]), "its beginning is missing");
+}
+
+#[test]
 fn each_ref_goes_on_where_it_stood() {
     let mut sound = order();
     let events = vec![
