@@ -4,7 +4,6 @@ mod check;
 mod complete;
 mod config;
 mod connect;
-mod cursor_file;
 mod escape;
 mod exit;
 mod filter;
