@@ -1,5 +1,6 @@
 //! What operators are given: units, rules, packages, images. Judged by the tools that will read them.
 
+mod prometheus;
 mod systemd;
 
 use std::path::{Path, PathBuf};
