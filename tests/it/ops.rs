@@ -1,5 +1,8 @@
 //! What operators are given: units, rules, packages, images. Judged by the tools that will read them.
 
+mod containers;
+mod health;
+mod packaging;
 mod prometheus;
 mod systemd;
 

@@ -12,6 +12,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
+use tonic_health::pb::health_client::HealthClient;
 
 use super::{Failure, FailureKind};
 
@@ -125,10 +126,21 @@ impl Server {
     /// Transient when nobody answers; otherwise when the token file is of no use.
     pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         let bearer = Bearer(self.token_file.as_deref().map(read_token).transpose()?);
-        let channel = self.endpoint.connect().await.map_err(|error| {
+        Ok(GitEventServiceClient::with_interceptor(self.channel().await?, bearer))
+    }
+
+    /// Connects to ask for the health, which takes no token.
+    ///
+    /// # Errors
+    /// Transient when nobody answers.
+    pub(crate) async fn health(&self) -> Result<HealthClient<Channel>, Failure> {
+        Ok(HealthClient::new(self.channel().await?))
+    }
+
+    async fn channel(&self) -> Result<Channel, Failure> {
+        self.endpoint.connect().await.map_err(|error| {
             Failure::transient(format!("cannot connect to {}: {}", self.address, with_causes(&error)))
-        })?;
-        Ok(GitEventServiceClient::with_interceptor(channel, bearer))
+        })
     }
 }
 

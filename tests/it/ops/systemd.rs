@@ -91,7 +91,9 @@ impl Manager {
     /// Everything until it is told something, with that.
     fn until(&self, wanted: &str) -> Vec<String> {
         let mut told = Vec::new();
+        let deadline = Instant::now() + DEADLINE;
         loop {
+            assert!(Instant::now() < deadline, "it never says {wanted}: {told:?}");
             let next = self.next().unwrap_or_else(|| panic!("it never says {wanted}: {told:?}"));
             let over = next.lines().any(|line| line == wanted);
             told.push(next);
