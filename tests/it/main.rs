@@ -17,6 +17,7 @@ mod guarantees;
 mod hook_cli;
 mod hooks;
 mod ingest;
+mod ops;
 mod polling;
 mod repositories;
 mod resume;

@@ -1,4 +1,4 @@
-//! Programs of others that judge refwatch: Python's clients, promtool, buf.
+//! Programs of others that judge refwatch: Python's clients, promtool, buf, systemd's tools and more.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,38 @@ fn found(program: &Path, argument: &str, remedy: &str) -> bool {
 /// When it is not there and `CI=true`.
 pub fn promtool() -> Option<Command> {
     found(Path::new("promtool"), "--version", "apt-get install prometheus").then(|| Command::new("promtool"))
+}
+
+/// A program of Debian's packages, if it is there.
+///
+/// # Panics
+/// When it is not there and `CI=true`.
+pub fn debian(program: &str, package: &str) -> Option<Command> {
+    found(Path::new(program), "--version", &format!("apt-get install {package}"))
+        .then(|| Command::new(program))
+}
+
+/// A program that pip installs beside the Python that `REFWATCH_PYTHON` names, or on PATH, if it is there.
+///
+/// # Panics
+/// When it is not there and `CI=true`.
+pub fn pip(program: &str, argument: &str, package: &str) -> Option<Command> {
+    let python = PathBuf::from(std::env::var_os("REFWATCH_PYTHON").unwrap_or_default());
+    let beside = python.with_file_name(program);
+    let program = if beside.is_file() { beside } else { PathBuf::from(program) };
+    found(&program, argument, &format!("pip install {package}")).then(|| Command::new(program))
+}
+
+/// A script of `tests/python` that needs nothing but Python itself.
+///
+/// # Panics
+/// When there is no Python and `CI=true`.
+pub fn plain_python(script: &str) -> Option<Command> {
+    found(Path::new("python3"), "--version", "apt-get install python3").then(|| {
+        let mut command = Command::new("python3");
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script));
+        command
+    })
 }
 
 /// `buf`, if it is there.

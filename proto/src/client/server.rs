@@ -125,10 +125,17 @@ impl Server {
     /// Transient when nobody answers; otherwise when the token file is of no use.
     pub async fn connect(&self) -> Result<Client, Failure> {
         let bearer = Bearer(self.token_file.as_deref().map(read_token).transpose()?);
-        let channel = self.endpoint.connect().await.map_err(|error| {
+        Ok(GitEventServiceClient::with_interceptor(self.channel().await?, bearer))
+    }
+
+    /// Connects, for services that take no token, such as `grpc.health.v1`.
+    ///
+    /// # Errors
+    /// Transient when nobody answers.
+    pub async fn channel(&self) -> Result<Channel, Failure> {
+        self.endpoint.connect().await.map_err(|error| {
             Failure::transient(format!("cannot connect to {}: {}", self.address, with_causes(&error)))
-        })?;
-        Ok(GitEventServiceClient::with_interceptor(channel, bearer))
+        })
     }
 }
 
