@@ -18,5 +18,6 @@ mod polling;
 mod repositories;
 mod resume;
 mod sidecar;
+mod soak;
 mod speed;
 mod types;

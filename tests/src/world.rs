@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -47,6 +48,11 @@ impl World {
         let root = home.path().join("root");
         fs::create_dir(&root).expect("a directory");
         Self { home, root }
+    }
+
+    /// Leaves everything where it is; the place.
+    pub fn keep(self) -> PathBuf {
+        self.home.keep()
     }
 
     /// A path beside the root.
@@ -164,11 +170,19 @@ impl Repo {
     /// # Panics
     /// When it fails.
     pub fn gix(&self, arguments: &[&str]) -> String {
-        let mut writer = Command::new(crate::binary::gix_writer());
-        let output = writer.arg(&self.git_dir).args(arguments).output().expect("gix-writer runs");
+        let output = self.try_gix(arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "gix-writer {arguments:?} failed: {said}");
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// As [`Repo::gix`], whatever comes of it.
+    ///
+    /// # Panics
+    /// When gix-writer cannot be run.
+    pub fn try_gix(&self, arguments: &[&str]) -> Output {
+        let mut writer = Command::new(crate::binary::gix_writer());
+        writer.arg(&self.git_dir).args(arguments).output().expect("gix-writer runs")
     }
 
     /// Writes a file below the git directory in place, as a text editor of the simple kind does.
@@ -176,9 +190,17 @@ impl Repo {
     /// # Panics
     /// When it cannot.
     pub fn write(&self, relative: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        self.try_write(relative, content).expect("written");
+    }
+
+    /// As [`Repo::write`].
+    ///
+    /// # Errors
+    /// When others remove the directory meanwhile, as git does with those that are empty.
+    pub fn try_write(&self, relative: impl AsRef<Path>, content: impl AsRef<[u8]>) -> io::Result<()> {
         let path = self.git_dir.join(relative);
-        fs::create_dir_all(path.parent().expect("below the repository")).expect("a directory");
-        fs::write(path, content).expect("written");
+        fs::create_dir_all(path.parent().expect("below the repository"))?;
+        fs::write(path, content)
     }
 
     /// Writes a file below the git directory under another name and renames it into place, as rsync does.
@@ -186,13 +208,21 @@ impl Repo {
     /// # Panics
     /// When it cannot.
     pub fn replace(&self, relative: &str, content: impl AsRef<[u8]>) {
+        self.try_replace(relative, content).expect("written and renamed");
+    }
+
+    /// As [`Repo::replace`].
+    ///
+    /// # Errors
+    /// When others remove the directory meanwhile, as git does with those that are empty.
+    pub fn try_replace(&self, relative: &str, content: impl AsRef<[u8]>) -> io::Result<()> {
         let path = self.git_dir.join(relative);
         let directory = path.parent().expect("below the repository");
-        fs::create_dir_all(directory).expect("a directory");
+        fs::create_dir_all(directory)?;
         let name = path.file_name().expect("a file").as_bytes();
         let temporary = directory.join(OsStr::from_bytes(&[b".", name, b".Xq3f9z"].concat()));
-        fs::write(&temporary, content).expect("written");
-        fs::rename(&temporary, path).expect("renamed");
+        fs::write(&temporary, content)?;
+        fs::rename(&temporary, path)
     }
 
     /// The refs on disk, as Git tells them.
