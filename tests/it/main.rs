@@ -21,3 +21,4 @@ mod sidecar;
 mod soak;
 mod speed;
 mod types;
+mod writers;

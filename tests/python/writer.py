@@ -40,18 +40,26 @@ def dulwich_edit(git_dir, edits):
     from dulwich.repo import Repo
 
     with Repo(git_dir) as repository:
+        refs = repository.refs
+
+        def old(name):
+            # In tables, None does not stand for any value, as it does in files.
+            if not isinstance(refs, ReftableRefsContainer):
+                return None
+            try:
+                return refs.read_loose_ref(name)
+            except KeyError:
+                return None
+
         for name, value in edits:
             name = name.encode()
             if value == "delete":
-                # In tables, None does not stand for any value, as it does in files.
-                tables = isinstance(repository.refs, ReftableRefsContainer)
-                old = repository.refs.read_loose_ref(name) if tables else None
-                done = repository.refs.remove_if_equals(name, old)
+                done = refs.remove_if_equals(name, old(name))
             elif value.startswith("ref:"):
-                repository.refs.set_symbolic_ref(name, value[4:].encode())
+                refs.set_symbolic_ref(name, value[4:].encode())
                 done = True
             else:
-                done = repository.refs.set_if_equals(name, None, value.encode())
+                done = refs.set_if_equals(name, old(name), value.encode())
             if not done:
                 sys.exit(f"dulwich did not write {name}")
 

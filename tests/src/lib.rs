@@ -20,6 +20,7 @@ mod state;
 mod tail;
 pub mod tools;
 pub mod validate;
+mod variant;
 mod world;
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub use reporter::{Reporter, refused};
 pub use source::Source;
 pub use state::{Refs, State, Value};
 pub use tail::Tail;
+pub use variant::Variant;
 pub use world::{Repo, World};
 
 /// A wait that only a failing test reaches.

@@ -9,9 +9,11 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::binary;
 use crate::git::{self, Flavour};
 use crate::source::Source;
 use crate::state::Refs;
+use crate::variant::Variant;
 
 /// A temporary place with a root, the repositories below it, and the daemon's database. Gone when dropped.
 #[derive(Debug)]
@@ -70,13 +72,23 @@ impl World {
         self.repo_as(path, Flavour::PLAIN)
     }
 
-    /// Makes a repository below the root.
+    /// Makes a repository below the root, as the variant has it where the flavour is plain.
     pub fn repo_as(&self, path: &str, flavour: Flavour) -> Repo {
+        let repo = self.repo_exactly(path, Variant::now().instead_of(flavour));
+        if Variant::now().has_hooks {
+            repo.install_hooks();
+        }
+        repo
+    }
+
+    /// Makes a repository below the root, whatever the variant.
+    pub fn repo_exactly(&self, path: &str, flavour: Flavour) -> Repo {
         Repo::init(&self.root, path, flavour)
     }
 
     /// Makes a repository beside the root, for commits to be pushed from.
     pub fn source(&self, flavour: Flavour) -> Source {
+        let flavour = Variant::now().instead_of(flavour);
         Source::new(Repo::init(self.home.path(), &format!("source-{}.git", flavour.object_format), flavour))
     }
 }
@@ -181,7 +193,7 @@ impl Repo {
     /// # Panics
     /// When gix-writer cannot be run.
     pub fn try_gix(&self, arguments: &[&str]) -> Output {
-        let mut writer = Command::new(crate::binary::gix_writer());
+        let mut writer = Command::new(binary::gix_writer());
         writer.arg(&self.git_dir).args(arguments).output().expect("gix-writer runs")
     }
 
@@ -223,6 +235,34 @@ impl Repo {
         let temporary = directory.join(OsStr::from_bytes(&[b".", name, b".Xq3f9z"].concat()));
         fs::write(&temporary, content)?;
         fs::rename(&temporary, path)
+    }
+
+    /// Installs all hooks that record, by `refwatch hook install`.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn install_hooks(&self) {
+        self.hook(&["install", "--phases", "pre-receive,update,post-receive,reference-transaction"]);
+    }
+
+    /// Removes them, by `refwatch hook remove`.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn remove_hooks(&self) {
+        self.hook(&["remove"]);
+    }
+
+    fn hook(&self, arguments: &[&str]) {
+        let mut command = Command::new(binary::refwatch());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", "/nonexistent")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1");
+        let output = command.arg("hook").args(arguments).arg(&self.git_dir).output().expect("refwatch runs");
+        assert!(output.status.success(), "hook {arguments:?} {}: {output:?}", self.path);
     }
 
     /// The refs on disk, as Git tells them.

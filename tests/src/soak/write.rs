@@ -358,27 +358,21 @@ impl Writing<'_> {
     fn lane(&mut self, act: Act) -> (String, Refused) {
         let repo = &self.place.repo;
         let name = format!("refs/heads/lane{}", self.writer);
-        let lane = self.slot.lanes().by_name.get(&name).cloned().unwrap_or_default();
-        let mut before = lane.before;
-        let mut next = |random: &mut Random| {
-            loop {
-                let oid = random.of(self.yard.commits(repo));
-                if *oid != before {
-                    before.clone_from(oid);
-                    return oid.clone();
-                }
-            }
-        };
         let count = if act == Act::LaneBurst { BURST } else { 1 };
         let mut detail = name.clone();
         for _ in 0..count {
+            let lane = self.slot.lanes().by_name.get(&name).cloned().unwrap_or_default();
             let (value, output) = if act == Act::LaneDelete {
                 if lane.now.is_empty() || lane.now == repo.zero() {
                     return (detail, Err("there is nothing to delete".to_owned()));
                 }
-                (repo.zero(), repo.try_git(&["update-ref", "-d", &name]))
+                // With the old value: without it the record says "0 0", and what is made anew before a look hides it.
+                (repo.zero(), repo.try_git(&["update-ref", "-d", &name, &lane.now]))
             } else {
-                let oid = next(self.random);
+                let commits = self.yard.commits(repo);
+                let fresh: Vec<&String> =
+                    commits.iter().filter(|commit| !lane.before.contains(*commit)).collect();
+                let oid = (*self.random.of(&fresh)).clone();
                 let output = if act == Act::LanePush {
                     self.yard.source(repo).try_push(repo, &[&format!("+{oid}:{name}")])
                 } else if act == Act::LaneTransaction {
@@ -407,10 +401,7 @@ impl Writing<'_> {
 fn wrote(lanes: &mut Lanes, repo: &Repo, name: &str, value: String, output: &Output) {
     let lane = lanes.by_name.entry(name.to_owned()).or_default();
     if output.status.success() {
-        if value != repo.zero() {
-            lane.before.clone_from(&value);
-        }
-        lane.now.clone_from(&value);
+        lane.set(&value, &repo.zero());
         lane.values.push(value);
         return;
     }
@@ -419,10 +410,7 @@ fn wrote(lanes: &mut Lanes, repo: &Repo, name: &str, value: String, output: &Out
     let now = String::from_utf8_lossy(&shown.stdout).trim().to_owned();
     let now = if now.is_empty() { repo.zero() } else { now };
     if now != lane.now && !(lane.now.is_empty() && now == repo.zero()) {
-        lane.now.clone_from(&now);
-        if now != repo.zero() {
-            lane.before = now;
-        }
+        lane.set(&now, &repo.zero());
         lanes.is_uncertain = true;
     }
 }

@@ -1,13 +1,11 @@
 //! The repositories of a soak, and what only git wrote to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use crate::binary;
 use crate::git::Flavour;
 use crate::library::Library;
 use crate::random::Random;
@@ -19,9 +17,6 @@ use super::diary::Diary;
 
 /// Commits that refs are set to.
 const COMMITS: usize = 24;
-
-/// Phases of the hooks that are installed.
-const PHASES: &str = "pre-receive,update,post-receive,reference-transaction";
 
 /// Between two looks at how far writers are.
 const POLL: Duration = Duration::from_millis(2);
@@ -72,8 +67,26 @@ pub(super) struct Lane {
     pub(super) values: Vec<String>,
     /// Present value; zeroes when there is none, empty when it was never set.
     pub(super) now: String,
-    /// Last value that was an object. A ref that is deleted and made anew with the same value may be silent.
-    pub(super) before: String,
+    /// Its last values that were objects, of which the next is none. A ref that is deleted and made anew with the same
+    /// value may be silent; and where a value returns while the hook of one in between is still starting, a look takes
+    /// the ref to be at the first of the two, and gives up what came between.
+    pub(super) before: VecDeque<String>,
+}
+
+impl Lane {
+    /// Values that do not return.
+    const BEFORE: usize = COMMITS / 2;
+
+    /// It has this value now.
+    pub(super) fn set(&mut self, value: &str, zero: &str) {
+        value.clone_into(&mut self.now);
+        if value != zero {
+            self.before.push_back(value.to_owned());
+            if self.before.len() > Self::BEFORE {
+                self.before.pop_front();
+            }
+        }
+    }
 }
 
 /// What is known of a repository's lanes.
@@ -138,10 +151,13 @@ impl Yard {
         let sources = [Flavour::PLAIN, Flavour::SHA256].map(|flavour| {
             let source = world.source(flavour);
             let commits = commits(&source.0);
-            source.0.update(&format!(
-                "create refs/heads/main {}\ncreate refs/heads/mirrored {}\ncreate refs/tags/mirrored {}\n",
-                commits[3], commits[1], commits[2]
-            ));
+            // Those that are symbolic elsewhere are there too: a mirrored deletion of one would delete what it leads to.
+            let names =
+                ["heads/main", "heads/mirrored", "tags/mirrored", "heads/alias", "remotes/origin/HEAD"];
+            let lines = names.iter().zip(&commits[1..]);
+            source.0.update(
+                &lines.map(|(name, commit)| format!("create refs/{name} {commit}\n")).collect::<String>(),
+            );
             (flavour.object_format, (source, commits))
         });
         let diary = Diary::new(&world.beside("diary.log"));
@@ -200,7 +216,7 @@ impl Yard {
 
     /// Makes a repository where there is none.
     pub(super) fn create(&self, place: &mut Place, flavour: Flavour, random: &mut Random) {
-        place.repo = self.world.repo_as(&place.repo.path, flavour);
+        place.repo = self.world.repo_exactly(&place.repo.path, flavour);
         self.furnish(place, random);
         let main = random.of(self.commits(&place.repo)).clone();
         place.repo.update(&format!("create refs/heads/main {main}\n"));
@@ -232,18 +248,11 @@ impl Yard {
 
     /// Installs hooks, or removes them.
     pub(super) fn hook(&self, place: &mut Place, install: bool) {
-        let mut command = Command::new(binary::refwatch());
-        command
-            .env_clear()
-            .env("HOME", "/nonexistent")
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
-        command.args(["hook", if install { "install" } else { "remove" }]).arg(&place.repo.git_dir);
         if install {
-            command.args(["--phases", PHASES]);
+            place.repo.install_hooks();
+        } else {
+            place.repo.remove_hooks();
         }
-        let output = command.output().expect("refwatch runs");
-        assert!(output.status.success(), "hooks of {}: {output:?}", place.repo.path);
         place.is_hooked = install;
     }
 
