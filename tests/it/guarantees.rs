@@ -53,7 +53,7 @@ fn guarantee_1_truthful() {
     for round in 0..12 {
         for _ in 0..10 {
             let (repo, commits) = random.of(&repos).clone();
-            random.of(&Writer::ALL).step(&repo, &commits, &mut random);
+            random.of(Writer::of(&repo)).step(&repo, &commits, &mut random);
         }
         println!("round {round}");
         check(&client, &recorder, &repos);
@@ -76,7 +76,7 @@ fn guarantee_2_unbroken() {
         let mut steps = |count: usize| {
             for _ in 0..count {
                 let (repo, commits) = random.of(&repos).clone();
-                random.of(&Writer::ALL).step(&repo, &commits, &mut random);
+                random.of(Writer::of(&repo)).step(&repo, &commits, &mut random);
             }
         };
         steps(6);
@@ -96,7 +96,7 @@ fn guarantee_2_unbroken() {
 
 #[test]
 fn guarantee_3_complete() {
-    let mut stage = Stage::plain();
+    let mut stage = Stage::of_files();
     let commits: [String; 12] = stage.repo.history();
     // One after the other: every value.
     for commit in &commits {

@@ -22,7 +22,7 @@ fn polling_tells_the_truth() {
         let mut random = Random::new(3);
         for _ in 0..6 {
             for _ in 0..5 {
-                random.of(&Writer::ALL).step(&stage.repo, &commits, &mut random);
+                random.of(Writer::of(&stage.repo)).step(&stage.repo, &commits, &mut random);
             }
             stage.validate();
         }

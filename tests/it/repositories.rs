@@ -74,7 +74,7 @@ fn a_repository_that_goes_is_one_event_and_no_flood_of_deletions() {
 #[test]
 fn a_repository_removed_slowly_file_by_file_is_no_flood_of_deletions_either() {
     let world = World::new();
-    let repo = world.repo("gone.git");
+    let repo = world.repo_of_files("gone.git");
     let [one] = repo.history();
     let lines: String = (0..20).map(|index| format!("create refs/heads/b{index} {one}\n")).collect();
     repo.update(&lines);
@@ -287,7 +287,8 @@ fn a_repository_deeper_than_is_looked_for_is_still_followed_when_it_is_known() {
 #[test]
 fn refs_below_a_directory_that_is_replaced_by_another_are_deleted() {
     let world = World::new();
-    let (repo, [one, _]) = prepared(&world, "app.git");
+    let repo = world.repo_of_files("app.git");
+    let [one, _] = repo.history();
     repo.update(&format!(
         "create refs/heads/a/1 {one}\ncreate refs/heads/a/2 {one}\ncreate refs/heads/b/3 {one}\n"
     ));

@@ -16,7 +16,7 @@ fn json(daemon: &Daemon, path: &str) -> (u16, Value) {
 
 /// A stage on which something happened.
 fn busy() -> Stage {
-    let mut stage = Stage::plain();
+    let mut stage = Stage::of_files();
     let [one, two] = stage.repo.history();
     stage.repo.update(&format!("create refs/heads/main {one}\n"));
     stage.events();

@@ -26,6 +26,13 @@ impl Stage {
         Self::over(Options::new(&world), world, repo)
     }
 
+    /// A repository of ref files, without refs, for tests that write such files themselves.
+    pub(crate) fn of_files() -> Self {
+        let world = World::new();
+        let repo = world.repo_of_files("team/app.git");
+        Self::over(Options::new(&world), world, repo)
+    }
+
     pub(crate) fn over(options: Options, world: World, repo: Repo) -> Self {
         let daemon = options.start();
         let client = daemon.client();

@@ -81,6 +81,16 @@ impl World {
         repo
     }
 
+    /// Makes a bare repository of ref files below the root, for tests that write such files themselves. All else is as
+    /// the variant has it.
+    pub fn repo_of_files(&self, path: &str) -> Repo {
+        let repo = self.repo_exactly(path, Flavour { ref_format: "files", ..Variant::now().flavour });
+        if Variant::now().has_hooks {
+            repo.install_hooks();
+        }
+        repo
+    }
+
     /// Makes a repository below the root, whatever the variant.
     pub fn repo_exactly(&self, path: &str, flavour: Flavour) -> Repo {
         Repo::init(&self.root, path, flavour)

@@ -232,7 +232,10 @@ impl Writing<'_> {
                 (oid.clone(), of(&repo.try_git(&["notes", "add", "-f", "-m", &note, &oid])))
             }
             Act::Replace => {
-                let oids = [self.oid(), self.oid()];
+                // None that is replaced replaces another: git gives up on long ways.
+                let commits = self.yard.commits(repo);
+                let (replaced, by) = commits.split_at(commits.len() / 2);
+                let oids = [self.random.of(replaced).clone(), self.random.of(by).clone()];
                 let arguments = match self.random.below(2) {
                     0 => vec!["replace", "-d", &oids[0]],
                     _ => vec!["replace", "-f", &oids[0], &oids[1]],
