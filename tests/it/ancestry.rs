@@ -27,7 +27,7 @@ fn long(repo: &Repo, commits: usize) -> [String; 2] {
 fn a_slow_question_of_one_repository_keeps_no_other_waiting() {
     let world = World::new();
     let slow = world.repo_of_files("slow.git");
-    let quick = world.repo("quick.git");
+    let quick = world.repo_of_files("quick.git");
     let tips = long(&slow, 60_000);
     let [one, two] = quick.history();
     slow.update(&format!("create refs/heads/main {}\n", tips[0]));

@@ -1,10 +1,10 @@
 //! Every type of event that a change of refs can show.
 
 use refwatch_proto::v1::{
-    EventRepository, Forward, GitEvent, GitEventType as Type, ObjectFormat, Origin, RefChange, RefNamespace,
+    EventRepository, Forward, GitEvent, GitEventType as Type, ObjectFormat, RefChange, RefNamespace,
     SummaryCause, Transaction,
 };
-use refwatch_tests::{Flavour, Library, git_in};
+use refwatch_tests::{Flavour, Library, Variant, git_in};
 
 use crate::stage::{Stage, list};
 
@@ -44,8 +44,10 @@ fn a_pushed_branch_is_created_with_every_field_in_full() {
         ref_namespace: RefNamespace::Branch.into(),
         observed_at_us: event.observed_at_us,
         transaction: Some(Transaction { id: transaction.id, index: 0, size: 1 }),
-        origin: Origin::Notify.into(),
+        origin: Variant::now().origin().into(),
         coalesced: event.coalesced,
+        // Only hooks know of one.
+        actor: event.actor.clone().filter(|_| Variant::now().has_hooks),
         ..GitEvent::default()
     };
     assert_eq!(event, expected);

@@ -5,6 +5,8 @@
 
 use std::sync::OnceLock;
 
+use refwatch_proto::v1::Origin;
+
 use crate::git::Flavour;
 
 /// A combination.
@@ -60,6 +62,15 @@ impl Variant {
             }
         }
         variant
+    }
+
+    /// Where events say that they come from, of what git changes while the daemon runs.
+    pub fn origin(self) -> Origin {
+        match self {
+            Self { has_hooks: true, .. } => Origin::Hook,
+            Self { polls: true, .. } => Origin::Sweep,
+            Self { .. } => Origin::Notify,
+        }
     }
 
     /// The flavour that a test asks for, where it is a certain one; else the one of this variant.
