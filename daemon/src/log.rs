@@ -82,12 +82,16 @@ impl Log {
         let (Some(first), Some(last)) = (events.first(), events.last()) else { return };
         let (first, last) = (first.sequence, last.sequence);
         self.moves.learn(&events, self.store.bounds().floor);
-        let segments = segment::split(events, TAIL_EVENTS_MAX, |key| self.directory.get(key));
+        let segments = match self.last.receiver_count() {
+            // Nobody listens: who comes later begins in the store.
+            0 => None,
+            _ => segment::split(events, TAIL_EVENTS_MAX, |key| self.directory.get(key)),
+        };
         {
             let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
             match segments {
                 Some(segments) => tail.append(first, last, segments),
-                // The store knows the repository; the tail goes on after it.
+                // The store has them; the tail goes on after it.
                 None => *tail = Tail::after(last),
             }
         }

@@ -199,7 +199,8 @@ enum State {
 
 #[derive(Debug, Default)]
 struct Inner {
-    slots: HashMap<RepositoryKey, Slot>,
+    /// Boxed: a look at everything makes room for every repository.
+    slots: HashMap<RepositoryKey, Box<Slot>>,
     queue: VecDeque<RepositoryKey>,
     /// Repositories that wait for their locks or their time.
     settling: HashSet<RepositoryKey>,
@@ -440,7 +441,7 @@ impl Board {
         inner.settling.remove(&key);
         if let Some(slot) = inner.slots.get_mut(&key) {
             let (state, running_ticket) = (slot.state, slot.running_ticket);
-            *slot = Slot { state, running_ticket, ..Slot::default() };
+            **slot = Slot { state, running_ticket, ..Slot::default() };
             if state == State::Settling {
                 slot.state = State::Idle;
             }
@@ -463,7 +464,7 @@ impl Board {
                 || inner.slots.values().any(|slot| older(slot.pending_ticket) || older(slot.running_ticket));
             if !busy {
                 let until = *seen_until.get_or_insert_with(Instant::now);
-                let waits = |slot: &Slot| slot.awaited_since.is_some_and(|since| since <= until);
+                let waits = |slot: &Box<Slot>| slot.awaited_since.is_some_and(|since| since <= until);
                 if !inner.slots.values().any(waits) {
                     return true;
                 }
@@ -486,6 +487,15 @@ impl Board {
     pub fn looks_at_roots(&self) -> bool {
         let inner = self.lock();
         inner.roots_running || inner.overflow || !inner.roots.is_empty()
+    }
+
+    /// Waits until fewer than `queued_max` repositories wait for a worker, or until the board is closed: for who posts
+    /// faster than workers look.
+    pub fn wait_for_room(&self, queued_max: usize) {
+        let mut inner = self.lock();
+        while inner.queue.len() >= queued_max && !inner.closed {
+            inner = self.idle.wait(inner).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Number of repositories with something pending.

@@ -29,8 +29,8 @@ const DIRECTORIES_MAX: usize = 4_000_000;
 /// Threads that take a first look at start. They mostly wait for watches, which are added one at a time: more of them
 /// wait for each other.
 const FIRST_LOOKS: usize = 2;
-/// Repositories that wait for a first look at start.
-const FIRST_LOOKS_QUEUED_MAX: usize = 1024;
+/// Repositories that wait for a first look at start: found and not met, and met and not looked at.
+const FIRST_LOOKS_QUEUED_MAX: usize = 256;
 
 /// Starts notifications, unless they are not wanted or not to be had.
 pub(super) fn start_notifier(parts: &Parts, board: &Arc<Board>) -> Option<Notifier> {
@@ -118,6 +118,7 @@ impl Engine {
                     loop {
                         let next = looks.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         let Ok((root, git_dir)) = next else { return };
+                        self.board.wait_for_room(FIRST_LOOKS_QUEUED_MAX);
                         self.meet(&self.roots[root], &git_dir, Whole::Startup);
                     }
                 });

@@ -18,6 +18,7 @@ fn found(harness: &Harness, after: u64, events_max: usize) -> Option<Vec<u64>> {
 #[tokio::test]
 async fn recent_events_are_found_from_any_position() {
     let harness = Harness::start().await;
+    let _listener = harness.log.subscribe();
     let mut repo = harness.repository("a.git");
     harness.fill(&mut repo, 3, 2);
     assert_eq!(found(&harness, 0, usize::MAX), Some((1..=7).collect()));
@@ -30,6 +31,7 @@ async fn recent_events_are_found_from_any_position() {
 #[tokio::test]
 async fn memory_is_bounded_in_events_and_bytes() {
     let harness = Harness::start().await;
+    let _listener = harness.log.subscribe();
     let mut repo = harness.repository("a.git");
     for _ in 0..20 {
         harness.fill(&mut repo, 1, 2_000);
@@ -46,8 +48,26 @@ async fn memory_is_bounded_in_events_and_bytes() {
 }
 
 #[tokio::test]
+async fn nothing_is_kept_in_memory_where_nobody_listens() {
+    let harness = Harness::start().await;
+    let mut repo = harness.repository("a.git");
+    harness.fill(&mut repo, 1, 10);
+    assert_eq!(harness.log.tail.read().unwrap().size(), (0, 0));
+    assert_eq!(found(&harness, 1, usize::MAX), None, "it is in the store");
+    let listener = harness.log.subscribe();
+    let before = harness.last();
+    harness.fill(&mut repo, 1, 2);
+    assert_eq!(found(&harness, before - 1, usize::MAX), None);
+    assert_eq!(found(&harness, before, usize::MAX), Some(vec![before + 1, before + 2]));
+    drop(listener);
+    harness.fill(&mut repo, 1, 1);
+    assert_eq!(harness.log.tail.read().unwrap().size(), (0, 0));
+}
+
+#[tokio::test]
 async fn what_was_not_published_in_order_is_left_to_the_store() {
     let harness = Harness::start().await;
+    let _listener = harness.log.subscribe();
     let mut repo = harness.repository("a.git");
     let commit = repo.commit(&[("refs/heads/silent", Some(1))]);
     harness.store.commit(commit).unwrap();
@@ -60,6 +80,7 @@ async fn what_was_not_published_in_order_is_left_to_the_store() {
 #[tokio::test]
 async fn an_unknown_repository_is_left_to_the_store() {
     let harness = Harness::start().await;
+    let _listener = harness.log.subscribe();
     let mut repo: Repo = harness.repository("a.git");
     let mut stranger = harness.store.commit(repo.commit(&[("refs/heads/x", Some(1))])).unwrap();
     stranger[0].repository = 99;
@@ -72,6 +93,7 @@ async fn an_unknown_repository_is_left_to_the_store() {
 #[tokio::test]
 async fn an_event_is_encoded_once_and_items_are_parts_of_the_frame() {
     let harness = Harness::start().await;
+    let _listener = harness.log.subscribe();
     let mut repo = harness.repository("a.git");
     harness.fill(&mut repo, 1, 3);
     let segment = || match harness.log.recent(1, 1) {

@@ -140,3 +140,25 @@ fn a_wake_that_is_taken_back_says_whether_its_transaction_goes_on() {
     lock(&board, &["refs/a"]);
     assert_eq!(board.recall(KEY, b"refs/b"), Some((Named { count: 1, locked: false }, false)));
 }
+
+#[test]
+fn who_posts_faster_than_workers_look_waits_for_room() {
+    let board = board();
+    for key in 1..=3 {
+        board.post(key, Wake::Config);
+    }
+    board.wait_for_room(4);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| board.wait_for_room(2));
+        for _ in 0..2 {
+            assert!(!waiting.is_finished());
+            let Work::Repository(key, _) = board.take() else { panic!("a repository") };
+            board.done(key);
+        }
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| board.wait_for_room(1));
+        board.close();
+    });
+    assert_eq!(board.depth(), 1, "a board that is closed makes nobody wait");
+}
