@@ -29,7 +29,8 @@ fn a_pushed_branch_is_created_with_every_field_in_full() {
     assert!(!transaction.id.is_empty() && transaction.id.len() <= 64);
     let expected = GitEvent {
         event_id: event.event_id.clone(),
-        sequence: position.last_sequence,
+        // With hooks an event that closes the push comes after it.
+        sequence: position.last_sequence - u64::from(Variant::now().has_hooks),
         cursor: event.cursor.clone(),
         r#type: Type::BranchCreated.into(),
         repository: Some(EventRepository {
