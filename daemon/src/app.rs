@@ -1,10 +1,13 @@
 //! The daemon: puts the parts together, runs them, and takes them apart again.
 
 mod chores;
+mod inherited;
 mod observe;
 mod page;
 mod progress;
+mod supervisor;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,12 +21,14 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{LogFormat, LogSettings};
 use crate::directory::Directory;
 use crate::engine::{Engine, EngineBarrier, EngineIntake, Parts};
-use crate::grpc::GrpcServer;
+use crate::grpc::{self, GrpcServer};
 use crate::log::{Log, STORE_READS_MAX};
 use crate::problems::Problems;
 use crate::service::{GitEvents, Ingest};
 use crate::settings::{Settings, StoreSettings};
 use crate::subscriptions::Subscriptions;
+
+use inherited::Inherited;
 
 /// Readers of the store besides those of subscribers and one for each worker.
 const READERS_SPARE: usize = 4;
@@ -41,10 +46,12 @@ pub(crate) struct Checks {
 /// Runs the daemon until SIGTERM or SIGINT.
 pub(crate) fn run(settings: Settings, log: LogSettings) -> anyhow::Result<ExitCode> {
     start_logging(log);
+    let inherited = Inherited::take()?;
     let settings = Arc::new(settings);
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     metrics.events.declare(refwatch_core::EventType::ALL.iter().map(|kind| kind.as_str()));
     metrics.anomalies.declare(refwatch_core::reconcile::AnomalyKind::ALL.iter().map(|kind| kind.as_str()));
+    metrics.store_errors.declare(observe::ERROR_KINDS);
     let opened = open_store(&settings, &metrics)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from).min(SERVE_THREADS_MAX);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -53,7 +60,7 @@ pub(crate) fn run(settings: Settings, log: LogSettings) -> anyhow::Result<ExitCo
         .enable_all()
         .build()
         .context("cannot start the threads that serve")?;
-    runtime.block_on(serve(settings, metrics, opened))?;
+    runtime.block_on(serve(settings, metrics, opened, inherited))?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     Ok(ExitCode::SUCCESS)
 }
@@ -98,24 +105,24 @@ fn open_store(settings: &Settings, metrics: &Metrics) -> anyhow::Result<Opened> 
     Ok(opened)
 }
 
-async fn serve(settings: Arc<Settings>, metrics: Metrics, opened: Opened) -> anyhow::Result<()> {
+async fn serve(
+    settings: Arc<Settings>,
+    metrics: Metrics,
+    opened: Opened,
+    inherited: Inherited,
+) -> anyhow::Result<()> {
     let drain = CancellationToken::new();
     let (readiness, [store, watcher, first_scan, grpc]) =
         Readiness::with_checks(["store", "watcher", "first_scan", "grpc"]);
     let checks = Checks { store, watcher, first_scan, grpc };
-    let mut inherited = listenfd::ListenFd::from_env();
-    let listener = inherited.take_tcp_listener(0).context("the socket that systemd hands over")?;
-    let server = GrpcServer::bind(&settings.grpc, listener)?;
-    let http = match settings.http.address {
-        Some(address) => Some(TcpListener::bind(address).await.with_context(|| {
-            format!("http.address: cannot listen on {address}; choose another, or \"off\"")
-        })?),
-        None => None,
-    };
+    let sockets = grpc::Inherited { tcp: inherited.grpc, unix: inherited.grpc_socket };
+    let server = GrpcServer::bind(&settings.grpc, sockets)?;
+    let http = listen_http(settings.http.address, inherited.http).await?;
     let store = Arc::new(opened.store);
     let directory = Arc::new(Directory::default());
     let log = Arc::new(Log::new(Arc::clone(&store), Arc::clone(&directory), metrics.clone()));
     let baseline = opened.baseline && settings.baseline == crate::settings::Baseline::Known;
+    let liveness = Liveness::default();
     let engine = Engine::start(Parts {
         settings: Arc::clone(&settings),
         store: Arc::clone(&store),
@@ -128,6 +135,7 @@ async fn serve(settings: Arc<Settings>, metrics: Metrics, opened: Opened) -> any
         protected: crate::protected::compile(&settings.classify.protected_refs)
             .context("classify.protected_refs")?,
         baseline,
+        liveness: liveness.clone(),
     })?;
     let subscriptions =
         Arc::new(Subscriptions::new(Arc::clone(&log), metrics.clone(), &settings, drain.clone()));
@@ -137,7 +145,6 @@ async fn serve(settings: Arc<Settings>, metrics: Metrics, opened: Opened) -> any
     let events =
         GitEvents::new(log, Arc::clone(&subscriptions), barrier, metrics.clone(), Arc::clone(&settings));
     let status = Arc::new(page::StatusPage::new(Arc::clone(&engine), Arc::clone(&subscriptions)));
-    let liveness = Liveness::default();
     tracing::info!(
         grpc = %server.local_addr(),
         http = http.as_ref().and_then(|http| http.local_addr().ok()).map(tracing::field::display),
@@ -170,6 +177,22 @@ async fn serve(settings: Arc<Settings>, metrics: Metrics, opened: Opened) -> any
     ended.context("serving gRPC")
 }
 
+/// The sidecar's socket: one that was handed over stands in for the configured address.
+async fn listen_http(
+    address: Option<SocketAddr>,
+    inherited: Option<std::net::TcpListener>,
+) -> anyhow::Result<Option<TcpListener>> {
+    if let Some(socket) = inherited {
+        socket.set_nonblocking(true).context("the HTTP socket of the service manager")?;
+        return TcpListener::from_std(socket).map(Some).context("the HTTP socket of the service manager");
+    }
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    listener
+        .map(Some)
+        .with_context(|| format!("http.address: cannot listen on {address}; choose another, or \"off\""))
+}
+
 /// Begins the drain at SIGTERM or SIGINT.
 async fn stop_on_signal(readiness: &Readiness, drain: &CancellationToken) {
     let (Ok(mut terminate), Ok(mut interrupt)) =
@@ -184,8 +207,7 @@ async fn stop_on_signal(readiness: &Readiness, drain: &CancellationToken) {
         () = drain.cancelled() => {}
     }
     readiness.drain();
-    // Nobody to tell is no error.
-    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    supervisor::stopping();
     drain.cancel();
 }
 

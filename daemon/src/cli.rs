@@ -4,10 +4,10 @@ mod check;
 mod complete;
 mod config;
 mod connect;
-mod cursor_file;
 mod escape;
 mod exit;
 mod filter;
+mod health;
 mod hook;
 mod line;
 mod output;
@@ -47,6 +47,8 @@ enum Command {
     Repos(repos::Args),
     /// Tells where the log stands, as a cursor
     Position(position::Args),
+    /// Asks whether the daemon is ready: for probes
+    Health(health::Args),
     /// Verifies a database, and compares it with the repositories; needs no daemon
     Check(check::Args),
     /// Installs, removes and inspects the hooks that record what Git does
@@ -64,7 +66,7 @@ enum Command {
 const EXIT_CODES: &str = "\
 Exit codes:
    0  all went well
-   1  `check` or `hook status` found something, or the daemon failed
+   1  `check` or `hook status` found something, `health` found the daemon not ready, or the daemon failed
   64  the command line or a setting is wrong
   65  the cursor leads nowhere any more: list again and watch from there
   69  the daemon is not there, or is too busy
@@ -110,6 +112,7 @@ fn run(command: Command) -> Result<ExitCode, Exit> {
         Command::Refs(args) => refs::run(&args, &mut out),
         Command::Repos(args) => repos::run(&args, &mut out),
         Command::Position(args) => position::run(&args, &mut out),
+        Command::Health(args) => health::run(&args, &mut out),
         Command::Check(args) => check::run(&args, &mut out),
         Command::Hook(command) => hook::run(command, &mut out),
         Command::Config(command) => config::run(command, &mut out),

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use globset::GlobSet;
 use refwatch_ops::metrics::Metrics;
+use refwatch_ops::{Heartbeat, Liveness};
 use refwatch_store::{FsIdentity, RepositoryKey, Store};
 use refwatch_watcher::notify::Notifier;
 use refwatch_watcher::wake::{Board, Whole, Work};
@@ -94,6 +95,8 @@ pub(crate) struct Parts {
     pub(crate) protected: GlobSet,
     /// True when what is found until the first scan is over is the baseline.
     pub(crate) baseline: bool,
+    /// Told which threads turn.
+    pub(crate) liveness: Liveness,
 }
 
 /// Looks at repositories, and writes what it finds to the log.
@@ -191,13 +194,13 @@ impl Engine {
         }
         engine.take_up()?;
         for index in 0..engine.settings.watch.workers {
-            engine.spawn(&format!("worker-{index}"), Self::work)?;
+            engine.spawn(&parts.liveness, format!("worker-{index}"), Self::work)?;
         }
         for index in 0..facts::SLOW_THREADS {
-            engine.spawn(&format!("ancestry-{index}"), Self::answer_slow_questions)?;
+            engine.spawn(&parts.liveness, format!("ancestry-{index}"), Self::answer_slow_questions)?;
         }
-        engine.spawn("scan", Self::scan_and_sweep)?;
-        engine.spawn("poll", Self::poll)?;
+        engine.spawn(&parts.liveness, "scan".to_owned(), Self::scan_and_sweep)?;
+        engine.spawn(&parts.liveness, "poll".to_owned(), Self::poll)?;
         Ok(engine)
     }
 
@@ -241,16 +244,29 @@ impl Engine {
         !*stopping
     }
 
-    fn spawn(self: &Arc<Self>, name: &str, run: impl Fn(&Arc<Self>) + Send + 'static) -> anyhow::Result<()> {
+    /// Runs a thread that beats while it works and rests while it waits: a long piece of work beats now and then.
+    fn spawn(
+        self: &Arc<Self>,
+        liveness: &Liveness,
+        name: String,
+        run: impl Fn(&Arc<Self>, &Heartbeat) + Send + 'static,
+    ) -> anyhow::Result<()> {
         let engine = Arc::clone(self);
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&engine))?;
+        let heart = liveness.register(name.clone(), self.settings.watch.stuck_timeout);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            run(&engine, &heart);
+            heart.finish();
+        })?;
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }
 
-    fn work(self: &Arc<Self>) {
+    fn work(self: &Arc<Self>, heart: &Heartbeat) {
         loop {
-            match self.board.take() {
+            heart.rest();
+            let work = self.board.take();
+            heart.beat();
+            match work {
                 Work::Repository(key, pending) => {
                     if let Some(repository) = self.repository(key) {
                         crate::pass::run(self, &repository, pending);
@@ -258,13 +274,13 @@ impl Engine {
                     self.board.done(key);
                 }
                 Work::Roots(paths) => {
-                    self.look_at_roots(&paths);
+                    self.look_at_roots(&paths, &|| heart.beat());
                     self.board.roots_done();
                 }
                 Work::Overflow => {
                     tracing::warn!("notifications were lost: looking at everything again");
                     self.metrics.watch_overflows.inc();
-                    self.discover_all();
+                    self.discover_all(&|| heart.beat());
                     for repository in self.repositories() {
                         self.board.post(repository.key, refwatch_watcher::wake::Wake::Whole(Whole::Overflow));
                     }

@@ -54,6 +54,15 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// How often files are looked at and gauges are set.
 const CHORES_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Sockets that were handed over (socket activation), each in place of a configured one.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    /// In place of `grpc.address`.
+    pub(crate) tcp: Option<std::net::TcpListener>,
+    /// In place of `grpc.socket`. Its path stays when the server ends: whoever made it removes it.
+    pub(crate) unix: Option<std::os::unix::net::UnixListener>,
+}
+
 /// A server that holds its addresses, and serves nothing yet.
 pub(crate) struct GrpcServer {
     listeners: Listeners,
@@ -77,14 +86,11 @@ pub(crate) enum ServeError {
 
 impl GrpcServer {
     /// Takes the addresses and reads keys and tokens, so that what is wrong with them is known at once. Port 0 takes
-    /// any free one; an inherited listener (socket activation) stands in for the configured address.
+    /// any free one.
     ///
     /// # Errors
     /// [`BindError`], which names the setting and the remedy. Nothing is held then.
-    pub(crate) fn bind(
-        settings: &GrpcSettings,
-        inherited: Option<std::net::TcpListener>,
-    ) -> Result<Self, BindError> {
+    pub(crate) fn bind(settings: &GrpcSettings, inherited: Inherited) -> Result<Self, BindError> {
         let tls = settings.tls.as_ref().map(listen::tls).transpose()?;
         let tokens = settings.token_file.as_deref().map(TokenFile::open).transpose()?;
         let listeners = Listeners::bind(settings, inherited)?;
@@ -121,18 +127,17 @@ impl GrpcServer {
         let gate = Gate::new(self.tokens.as_ref().map(TokenFile::tokens), metrics.clone());
         let routes = routes(events, ingest)?.add_service(health_service);
         let mut serving = Serving::new();
-        let (tcp, unix) = self.listeners.listen()?;
+        let (tcp, unix, socket) = self.listeners.listen()?;
         let server = tuned(self.server, self.streams_max).layer(gate.clone()).add_routes(routes.clone());
         let incoming = TcpIncoming::from(tcp).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE));
         let stop = drain.clone().cancelled_owned();
         serving.spawn(server.serve_with_incoming_shutdown(Patient::new(incoming), stop));
-        let socket = unix.map(|(unix, socket)| {
+        if let Some(unix) = unix {
             let server = tuned(Server::builder(), self.streams_max).layer(gate).add_routes(routes);
             let incoming = Patient::new(UnixListenerStream::new(unix));
             let stop = drain.clone().cancelled_owned();
             serving.spawn(server.serve_with_incoming_shutdown(incoming, stop));
-            socket
-        });
+        }
         let chores = chores(&health, self.tokens, &subscriptions, &metrics);
         tokio::select! {
             biased;

@@ -6,7 +6,6 @@
 mod app;
 mod barrier;
 mod cli;
-mod client;
 mod config;
 mod directory;
 mod engine;

@@ -70,6 +70,8 @@ pub(crate) struct WatchSettings {
     pub(crate) depth_max: usize,
     /// `watch.workers`: passes at the same time. 1 to 64.
     pub(crate) workers: usize,
+    /// `watch.stuck_timeout_s`: how long a thread may be at one thing before the daemon is not live. 1 to 86,400.
+    pub(crate) stuck_timeout: Duration,
 }
 
 /// The hook that explains changes.
@@ -176,6 +178,7 @@ impl Default for Settings {
                 settle_max: Duration::from_secs(5),
                 depth_max: 8,
                 workers: 4,
+                stuck_timeout: Duration::from_secs(300),
             },
             hooks: HookSettings {
                 phase: NotificationPhase::ReferenceTransaction,

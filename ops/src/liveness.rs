@@ -1,6 +1,7 @@
 //! Whether the daemon still turns, or should be restarted.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -11,11 +12,14 @@ use std::{
 
 use serde::Serialize;
 
+/// In place of a beat: the loop waits for work.
+const RESTING: u64 = u64::MAX;
+
 /// The loops that must keep turning, each with the longest time it may take for one turn.
 ///
 /// A shared handle, cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Liveness(Arc<Mutex<BTreeMap<&'static str, Loop>>>);
+pub struct Liveness(Arc<Mutex<BTreeMap<Cow<'static, str>, Loop>>>);
 
 #[derive(Debug)]
 struct Loop {
@@ -27,9 +31,11 @@ struct Loop {
 /// One loop, and how long ago it last beat.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoopReport {
-    /// Whether the last beat is within the limit.
+    /// Whether the last beat is within the limit, or the loop rests.
     pub alive: bool,
-    /// Seconds since the last beat.
+    /// Whether it waits for work, and need not beat.
+    pub resting: bool,
+    /// Seconds since the last beat; 0 while it rests.
     pub beat_seconds_ago: f64,
     /// Seconds that may pass between two beats.
     pub limit_seconds: f64,
@@ -38,10 +44,10 @@ pub struct LoopReport {
 /// Whether the daemon still turns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LivenessReport {
-    /// Whether every loop has beaten within its limit.
+    /// Whether every loop has beaten within its limit, or rests.
     pub alive: bool,
     /// Every loop by name.
-    pub loops: BTreeMap<&'static str, LoopReport>,
+    pub loops: BTreeMap<Cow<'static, str>, LoopReport>,
 }
 
 impl Liveness {
@@ -49,14 +55,15 @@ impl Liveness {
     ///
     /// A name that is taken is taken over, as by a loop that was restarted. Dropping the handle does not end the
     /// expectation, since a loop that panicked drops it too: only [`Heartbeat::finish`] does.
-    pub fn register(&self, name: &'static str, limit: Duration) -> Heartbeat {
+    pub fn register(&self, name: impl Into<Cow<'static, str>>, limit: Duration) -> Heartbeat {
+        let name = name.into();
         let started = Instant::now();
         let beat_ms = Arc::new(AtomicU64::new(0));
-        self.loops().insert(name, Loop { started, beat_ms: Arc::clone(&beat_ms), limit });
+        self.loops().insert(name.clone(), Loop { started, beat_ms: Arc::clone(&beat_ms), limit });
         Heartbeat { liveness: self.clone(), name, started, beat_ms }
     }
 
-    /// Whether every loop has beaten within its limit.
+    /// Whether every loop has beaten within its limit, or rests.
     pub fn alive(&self) -> bool {
         self.report().alive
     }
@@ -67,20 +74,26 @@ impl Liveness {
         LivenessReport { alive: loops.values().all(|report| report.alive), loops }
     }
 
-    fn loops_at(&self, now: Instant) -> BTreeMap<&'static str, LoopReport> {
+    fn loops_at(&self, now: Instant) -> BTreeMap<Cow<'static, str>, LoopReport> {
         let report = |lap: &Loop| {
-            let beat = lap.started + Duration::from_millis(lap.beat_ms.load(Ordering::Relaxed));
-            let ago = now.saturating_duration_since(beat);
+            let beat_ms = lap.beat_ms.load(Ordering::Relaxed);
+            let resting = beat_ms == RESTING;
+            let ago = if resting {
+                Duration::ZERO
+            } else {
+                now.saturating_duration_since(lap.started + Duration::from_millis(beat_ms))
+            };
             LoopReport {
                 alive: ago <= lap.limit,
+                resting,
                 beat_seconds_ago: ago.as_secs_f64(),
                 limit_seconds: lap.limit.as_secs_f64(),
             }
         };
-        self.loops().iter().map(|(name, lap)| (*name, report(lap))).collect()
+        self.loops().iter().map(|(name, lap)| (name.clone(), report(lap))).collect()
     }
 
-    fn loops(&self) -> MutexGuard<'_, BTreeMap<&'static str, Loop>> {
+    fn loops(&self) -> MutexGuard<'_, BTreeMap<Cow<'static, str>, Loop>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -89,7 +102,7 @@ impl Liveness {
 #[derive(Debug)]
 pub struct Heartbeat {
     liveness: Liveness,
-    name: &'static str,
+    name: Cow<'static, str>,
     started: Instant,
     beat_ms: Arc<AtomicU64>,
 }
@@ -100,17 +113,23 @@ impl Heartbeat {
         self.beat_at(Instant::now());
     }
 
+    /// Says that the loop waits for work, and is not expected to beat before it says so again.
+    pub fn rest(&self) {
+        self.beat_ms.store(RESTING, Ordering::Relaxed);
+    }
+
+    /// Says that the loop turned at that time: for who watches a loop that cannot say so itself.
+    pub fn beat_at(&self, at: Instant) {
+        let since_start = at.saturating_duration_since(self.started);
+        self.beat_ms.store(u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     /// Says that the loop ended as it should, and is no longer expected to beat.
     pub fn finish(self) {
         let mut loops = self.liveness.loops();
-        if loops.get(self.name).is_some_and(|lap| Arc::ptr_eq(&lap.beat_ms, &self.beat_ms)) {
-            loops.remove(self.name);
+        if loops.get(&self.name).is_some_and(|lap| Arc::ptr_eq(&lap.beat_ms, &self.beat_ms)) {
+            loops.remove(&self.name);
         }
-    }
-
-    fn beat_at(&self, now: Instant) {
-        let since_start = now.saturating_duration_since(self.started);
-        self.beat_ms.store(u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -133,6 +152,18 @@ mod tests {
         sweep.beat_at(sweep.started + LIMIT);
         assert!(alive_after(&liveness, sweep.started, LIMIT * 2));
         assert!(!alive_after(&liveness, sweep.started, LIMIT * 3));
+    }
+
+    #[test]
+    fn a_loop_that_rests_is_alive_until_it_turns_and_stops() {
+        let liveness = Liveness::default();
+        let worker = liveness.register(format!("worker-{}", 0), LIMIT);
+        let alive_after = |passed| liveness.loops_at(worker.started + passed)["worker-0"].alive;
+        worker.rest();
+        assert!(alive_after(LIMIT * 100));
+        worker.beat_at(worker.started + LIMIT);
+        assert!(alive_after(LIMIT * 2));
+        assert!(!alive_after(LIMIT * 3));
     }
 
     #[test]

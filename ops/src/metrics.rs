@@ -63,6 +63,8 @@ instruments! {
     /// Unix time at which the process started.
     process_start_time: Gauge = ("process_start_time_seconds");
 
+    /// Whether a check of readiness passes, by check: 1, or 0.
+    readiness: GaugeByName = ("readiness", "check");
     /// Repositories known, by how they are followed.
     repositories: GaugeBy<RepositoryState> = ("repositories");
     /// Directories under filesystem watch.

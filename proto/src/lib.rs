@@ -4,7 +4,13 @@
 //!
 //! A server implements the traits in [`server`], not any in [`v1`]: there the responses that carry many events are
 //! [`EncodedFrame`], so that an event is encoded once however many subscribers it has.
+//!
+//! A subscriber begins with `client` (feature `client`): it connects, watches, resumes and verifies. Without the feature
+//! this crate opens no connection, and depends on no transport.
 
+#[cfg(feature = "client")]
+pub mod client;
+pub mod cloudevents;
 mod frame;
 pub mod json;
 pub mod limits;

@@ -10,7 +10,8 @@ use refwatch_proto::{EncodedFrame, v1};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::transport::{Endpoint, Server};
+use tonic::{Request, Response, Status};
 
 struct Frames;
 
@@ -86,8 +87,8 @@ async fn a_client_reads_frames_as_the_messages_they_hold() {
             .serve_with_incoming(TcpListenerStream::new(listener)),
     );
     let read = async {
-        let mut client =
-            GitEventServiceClient::connect(format!("http://{address}")).await.expect("listening");
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        let mut client = GitEventServiceClient::new(endpoint.connect().await.expect("listening"));
         let stream = client.watch_events(v1::WatchEventsRequest::default()).await.expect("a stream");
         let watched: Vec<_> = stream.into_inner().boxed().try_collect().await.expect("whole messages");
         let listed = client.list_events(v1::ListEventsRequest::default()).await.expect("a page").into_inner();

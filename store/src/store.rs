@@ -184,6 +184,13 @@ impl Store {
         Bounds { floor, last: self.published.last.load(Ordering::Acquire) }
     }
 
+    /// How long the writer has been at what it does now; `None` while it waits for work. A group of commits, or one
+    /// step of retention, takes milliseconds on a disk that works.
+    pub fn busy_for(&self) -> Option<Duration> {
+        let taken_up = *self.published.taken_up.lock().unwrap_or_else(PoisonError::into_inner);
+        taken_up.map(|at| at.elapsed())
+    }
+
     /// A consistent snapshot to read from. Waits, up to 5 seconds, while every reader is in use.
     ///
     /// # Errors

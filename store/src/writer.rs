@@ -76,11 +76,17 @@ pub(crate) struct Published {
     pub(crate) groups: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) checkpoints: AtomicU64,
+    /// When the writer took up what it does now; `None` while it waits for work.
+    pub(crate) taken_up: Mutex<Option<Instant>>,
     /// Held while the database is written, and while the write-ahead log is cut: SQLite never says busy.
     pub(crate) turn: Mutex<()>,
 }
 
 impl Published {
+    pub(crate) fn take_up(&self, at: Option<Instant>) {
+        *self.taken_up.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
     pub(crate) fn set(&self, position: &Position) {
         // `last` first: whoever reads the floor before it never sees a floor above `last + 1`.
         self.last.store(position.last, Ordering::Release);
@@ -105,7 +111,8 @@ impl Writer {
     /// Works until it is told to close or every handle is gone; then everything submitted before is answered.
     pub(crate) fn run(mut self) -> (Connection, Witness) {
         let mut held = None;
-        while let Some(message) = held.take().or_else(|| self.receiver.recv().ok()) {
+        while let Some(message) = held.take().or_else(|| self.next()) {
+            self.published.take_up(Some(Instant::now()));
             match message {
                 Message::Commit(first) => {
                     let group;
@@ -134,6 +141,11 @@ impl Writer {
             }
         }
         (self.connection, self.witness)
+    }
+
+    fn next(&self) -> Option<Message> {
+        self.published.take_up(None);
+        self.receiver.recv().ok()
     }
 
     /// Takes what waits in the queue up to the limits, and the message that ended it.

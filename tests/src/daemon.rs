@@ -31,12 +31,18 @@ pub struct Options {
     roots: Vec<PathBuf>,
     database: PathBuf,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
 }
 
 impl Options {
     /// Serves a world's root from its database.
     pub fn new(world: &World) -> Self {
-        Self { roots: vec![world.root.clone()], database: world.database(), arguments: Vec::new() }
+        Self {
+            roots: vec![world.root.clone()],
+            database: world.database(),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+        }
     }
 
     /// Adds a flag.
@@ -50,6 +56,13 @@ impl Options {
     #[must_use]
     pub fn set(self, key: &str, value: &str) -> Self {
         self.flag("--set", &format!("{key}={value}"))
+    }
+
+    /// Adds a variable to the environment, which is empty but for `PATH` and `HOME`.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Adds a root.
@@ -75,7 +88,8 @@ impl Options {
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", "/nonexistent");
+            .env("HOME", "/nonexistent")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         // By the environment: flags of a test are stronger.
         if Variant::now().polls {
             command

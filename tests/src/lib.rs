@@ -7,9 +7,11 @@
 pub mod binary;
 mod client;
 mod daemon;
+mod example;
 mod git;
 pub mod http;
 mod library;
+mod printing;
 mod proxy;
 mod random;
 mod recorder;
@@ -27,8 +29,10 @@ use std::time::Duration;
 
 pub use client::{Client, Refusal, Stream, filter, refs_filter, repositories_filter, request, types_filter};
 pub use daemon::{Daemon, Options};
+pub use example::{Example, Language};
 pub use git::{Flavour, git_in};
 pub use library::Library;
+pub use printing::Printing;
 pub use proxy::Proxy;
 pub use random::{Random, Writer};
 pub use recorder::{Recorder, Recording};

@@ -1,4 +1,4 @@
-//! Programs of others that judge refwatch: Python's clients, promtool, buf.
+//! Programs of others that judge refwatch: Python's clients, promtool, buf, systemd's tools and more.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -44,12 +44,78 @@ pub fn promtool() -> Option<Command> {
     found(Path::new("promtool"), "--version", "apt-get install prometheus").then(|| Command::new("promtool"))
 }
 
+/// A program of Debian's packages, if it is there.
+///
+/// # Panics
+/// When it is not there and `CI=true`.
+pub fn debian(program: &str, package: &str) -> Option<Command> {
+    found(Path::new(program), "--version", &format!("apt-get install {package}"))
+        .then(|| Command::new(program))
+}
+
+/// A program that pip installs beside the Python that `REFWATCH_PYTHON` names, or on PATH, if it is there.
+///
+/// # Panics
+/// When it is not there and `CI=true`.
+pub fn pip(program: &str, argument: &str, package: &str) -> Option<Command> {
+    let python = PathBuf::from(std::env::var_os("REFWATCH_PYTHON").unwrap_or_default());
+    let beside = python.with_file_name(program);
+    let program = if beside.is_file() { beside } else { PathBuf::from(program) };
+    found(&program, argument, &format!("pip install {package}")).then(|| Command::new(program))
+}
+
+/// A script of `tests/python` that needs nothing but Python itself.
+///
+/// # Panics
+/// When there is no Python and `CI=true`.
+pub fn plain_python(script: &str) -> Option<Command> {
+    found(Path::new("python3"), "--version", "apt-get install python3").then(|| {
+        let mut command = Command::new("python3");
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script));
+        command
+    })
+}
+
 /// `buf`, if it is there.
 ///
 /// # Panics
 /// When it is not there and `CI=true`.
 pub fn buf() -> Option<Command> {
     found(Path::new("buf"), "--version", "npm install @bufbuild/buf").then(|| Command::new("buf"))
+}
+
+fn python_program() -> PathBuf {
+    PathBuf::from(std::env::var_os("REFWATCH_PYTHON").unwrap_or_else(|| "python3".into()))
+}
+
+/// Whether the Python that `REFWATCH_PYTHON` names is there, and has these modules.
+///
+/// # Panics
+/// When not and `CI=true`.
+pub fn has_python(modules: &str) -> bool {
+    let remedy = "REFWATCH_PYTHON names one that has what .ci/run installs";
+    found(&python_program(), &format!("-cimport {modules}"), remedy)
+}
+
+/// Whether Go, grpc-go and their generators are there.
+///
+/// # Panics
+/// When not and `CI=true`.
+pub fn has_go() -> bool {
+    let remedy = "see proto/examples/go/README.md";
+    found(Path::new("go"), "version", remedy)
+        && found(Path::new("protoc"), "--version", remedy)
+        && found(Path::new("protoc-gen-go-grpc"), "--version", remedy)
+}
+
+/// Whether the folder that `REFWATCH_NODE_MODULES` names has what the consumer in Node needs.
+///
+/// # Panics
+/// When not and `CI=true`.
+pub fn has_node_modules() -> bool {
+    let modules = std::env::var_os("REFWATCH_NODE_MODULES").unwrap_or_default();
+    let script = format!("--eval=require({:?})", Path::new(&modules).join("@grpc/grpc-js"));
+    found(Path::new("node"), &script, "REFWATCH_NODE_MODULES names what .ci/run installs")
 }
 
 /// A script of `tests/python`, run by the Python that `REFWATCH_PYTHON` names, with code generated from `proto/` to be
@@ -59,11 +125,9 @@ pub fn buf() -> Option<Command> {
 /// When they are not there and `CI=true`.
 pub fn python(script: &str) -> Option<Command> {
     static GENERATED: OnceLock<Option<TempDir>> = OnceLock::new();
-    let program = PathBuf::from(std::env::var_os("REFWATCH_PYTHON").unwrap_or_else(|| "python3".into()));
-    let generated = GENERATED.get_or_init(|| {
-        let remedy = "REFWATCH_PYTHON names one with grpcio, grpcio-tools and prometheus_client";
-        found(&program, "-cimport grpc, grpc_tools, prometheus_client", remedy).then(|| generate(&program))
-    });
+    let program = python_program();
+    let generated = GENERATED
+        .get_or_init(|| has_python("grpc, grpc_tools, prometheus_client").then(|| generate(&program)));
     let mut command = Command::new(&program);
     command.env("PYTHONPATH", generated.as_ref()?.path());
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script));

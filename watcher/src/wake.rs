@@ -464,8 +464,8 @@ impl Board {
                 || inner.slots.values().any(|slot| older(slot.pending_ticket) || older(slot.running_ticket));
             if !busy {
                 let until = *seen_until.get_or_insert_with(Instant::now);
-                let waits = |slot: &Box<Slot>| slot.awaited_since.is_some_and(|since| since <= until);
-                if !inner.slots.values().any(waits) {
+                let waits = |slot: &Slot| slot.awaited_since.is_some_and(|since| since <= until);
+                if !inner.slots.values().any(|slot| waits(slot)) {
                     return true;
                 }
             }

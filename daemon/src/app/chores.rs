@@ -5,10 +5,11 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use refwatch_ops::metrics::{RepositoryState, labels::Label as _};
-use refwatch_ops::{Liveness, Readiness};
+use refwatch_ops::{CheckState, Liveness, Readiness};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::{Progress, SHOWN_AFTER};
+use super::supervisor::Supervisor;
 use super::{Checks, page};
 use crate::engine::Engine;
 
@@ -30,39 +31,61 @@ pub(super) async fn run(
     liveness: &Liveness,
     drain: CancellationToken,
 ) {
+    tokio::select! {
+        () = rounds(engine, checks, readiness, liveness, &drain) => {}
+        // Apart from the rounds, which it may outlast by far.
+        () = retention(engine) => {}
+    }
+}
+
+async fn rounds(
+    engine: &Arc<Engine>,
+    checks: Checks,
+    readiness: &Readiness,
+    liveness: &Liveness,
+    drain: &CancellationToken,
+) {
     let beat = liveness.register("chores", BEAT_MAX);
+    let store = liveness.register("store-writer", engine.settings.watch.stuck_timeout);
     let began = Instant::now();
     let mut progress = Progress::default();
+    let mut supervisor = Supervisor::default();
     let mut gauges_at = Instant::now();
-    let mut retained_at: Option<Instant> = None;
     let mut told = false;
     loop {
         beat.beat();
+        match engine.store.busy_for() {
+            None => store.rest(),
+            Some(busy) => store.beat_at(Instant::now().checked_sub(busy).unwrap_or(began)),
+        }
+        let alive = liveness.alive() && engine.is_alive();
         look(engine, &checks);
-        let scanned = engine.scanned.load(Ordering::Acquire);
-        if scanned {
+        let report = readiness.report();
+        for (name, check) in &report.checks {
+            engine.metrics.readiness.set(name, u64::from(check.state == CheckState::Ok));
+        }
+        if engine.scanned.load(Ordering::Acquire) {
             progress.finish();
-        } else if began.elapsed() > SHOWN_AFTER {
+            if supervisor.started() {
+                set_gauges(engine);
+                told = true;
+            }
+            supervisor.readiness(&report);
+        } else {
             let (done, all) = page::progress_of(engine);
-            progress.show(done, all);
+            if began.elapsed() > SHOWN_AFTER {
+                progress.show(done, all);
+            }
+            if alive {
+                supervisor.starting(done, all);
+            }
         }
-        if !told && readiness.ready() {
-            told = true;
-            set_gauges(engine);
-            // Outside systemd there is nobody to tell; so below.
-            drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
-        }
-        if liveness.alive() && engine.is_alive() {
-            drop(sd_notify::notify(&[sd_notify::NotifyState::Watchdog]));
+        if alive {
+            supervisor.alive();
         }
         if gauges_at.elapsed() >= GAUGES_INTERVAL {
             gauges_at = Instant::now();
             set_gauges(engine);
-        }
-        let first = retained_at.is_none() && scanned;
-        if first || retained_at.unwrap_or(began).elapsed() >= RETENTION_INTERVAL {
-            retained_at = Some(Instant::now());
-            retain(engine).await;
         }
         let interval = if told { INTERVAL } else { INTERVAL_FIRST };
         tokio::select! {
@@ -72,6 +95,18 @@ pub(super) async fn run(
     }
     progress.finish();
     beat.finish();
+    store.finish();
+}
+
+/// Drops what is too old or too much, once the first scan is over, and for ever.
+async fn retention(engine: &Arc<Engine>) {
+    while !engine.scanned.load(Ordering::Acquire) {
+        tokio::time::sleep(INTERVAL_FIRST).await;
+    }
+    loop {
+        retain(engine).await;
+        tokio::time::sleep(RETENTION_INTERVAL).await;
+    }
 }
 
 fn look(engine: &Engine, checks: &Checks) {

@@ -3,6 +3,9 @@
 use refwatch_ops::Metrics;
 use refwatch_store::{Checkpointed, CommitError, GroupCommitted, Observer, Retained};
 
+/// Kinds of errors, all of which are there from the start: a rate must not miss the first of a kind.
+pub(super) const ERROR_KINDS: [&str; 5] = ["full", "io", "corrupt", "invalid", "closed"];
+
 /// Feeds metrics from the store's threads.
 pub(super) struct StoreMetrics(pub(super) Metrics);
 

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use super::exit::{self, Exit};
-use crate::client::{Server, ServerOptions};
 use crate::config::{SERVER_VARIABLE, TOKEN_FILE_VARIABLE};
+use refwatch_proto::client::{Server, ServerOptions};
 
 /// Where the daemon is, and how to be let in.
 #[derive(Clone, Debug, clap::Args)]

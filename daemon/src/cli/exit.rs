@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::escape::Escaped;
 use super::say;
-use crate::client::{Failure, FailureKind, InvalidServer};
+use refwatch_proto::client::{CheckpointError, Failure, FailureKind, InvalidServer};
 
 // The numbers are those of sysexits(3).
 
@@ -61,6 +61,16 @@ impl From<io::Error> for Exit {
 impl From<InvalidServer> for Exit {
     fn from(error: InvalidServer) -> Self {
         Self::usage(error.to_string())
+    }
+}
+
+impl From<CheckpointError> for Exit {
+    fn from(error: CheckpointError) -> Self {
+        let code = match error {
+            CheckpointError::Io { .. } => IO,
+            CheckpointError::Torn { .. } | CheckpointError::Foreign { .. } => GAP,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

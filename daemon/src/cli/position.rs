@@ -10,7 +10,7 @@ use super::connect::{ServerArgs, block_on};
 use super::escape::{self, Escaped};
 use super::exit::Exit;
 use super::output::Out;
-use crate::client::Failure;
+use refwatch_proto::client::Failure;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -15,7 +15,7 @@ use super::filter::{RefArgs, RepositoryArgs};
 use super::line::Format;
 use super::output::{ColorWhen, Out, Paint, say};
 use super::repos;
-use crate::client::{Client, Failure};
+use refwatch_proto::client::{Client, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

@@ -13,7 +13,7 @@ use super::escape::{self, Escaped};
 use super::exit::Exit;
 use super::filter::RepositoryArgs;
 use super::output::{ColorWhen, Out, Paint};
-use crate::client::{Client, Failure};
+use refwatch_proto::client::{Client, Failure};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {

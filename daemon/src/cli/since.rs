@@ -3,12 +3,9 @@
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use refwatch_proto::limits::CURSOR_BYTES_MAX;
+use refwatch_proto::client::is_cursor;
 use refwatch_proto::v1::watch_events_request::Start;
 use refwatch_proto::v1::{Earliest, Now};
-
-/// Shortest text that is taken for a cursor: a mistyped word is not sent as one.
-const CURSOR_BYTES_MIN: usize = 20;
 
 /// Reads `earliest`, `now`, a time, a span before now, or a cursor.
 ///
@@ -42,12 +39,6 @@ fn time(text: &str) -> Option<Timestamp> {
     // Without an offset it is local time.
     let local = text.parse::<DateTime>().ok()?;
     local.to_zoned_datetime(TimeZone::system()).ok().map(|zoned| zoned.timestamp())
-}
-
-/// What may be a cursor, as far as anybody but the server can tell.
-pub(super) fn is_cursor(text: &str) -> bool {
-    (CURSOR_BYTES_MIN..=CURSOR_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte))
 }
 
 #[cfg(test)]

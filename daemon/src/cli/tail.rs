@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
+use refwatch_proto::client::{Failure, FailureKind, FileCheckpoint, FirstConnect, Policy, Update, Watch};
+use refwatch_proto::cloudevents;
 use refwatch_proto::json::to_json;
 use refwatch_proto::limits::PROGRESS_INTERVAL_MS_DEFAULT;
 use refwatch_proto::v1::watch_events_request::Start;
@@ -17,14 +19,12 @@ use refwatch_proto::v1::{
 };
 
 use super::connect::{ServerArgs, block_on};
-use super::cursor_file::CursorFile;
 use super::escape::{self, Escaped};
 use super::exit::{self, Exit};
 use super::filter::EventArgs;
 use super::line::Format;
 use super::output::{ColorWhen, Out, Paint, say};
 use super::since;
-use crate::client::{Failure, FailureKind, FirstConnect, Policy, Update, Watch};
 
 /// What to do when events are lost to this tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -33,6 +33,19 @@ enum OnGapArg {
     Fail,
     /// Say so, print all refs, and go on
     Resnapshot,
+}
+
+/// How an event is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FormatArg {
+    /// A line for people
+    Line,
+    /// One GitEvent a line as proto3 JSON
+    Json,
+    /// One CloudEvent 1.0 a line as JSON
+    Cloudevents,
+    /// One CDEvent a line, as a CloudEvent; events for which CDEvents has no type are left out
+    Cdevents,
 }
 
 #[derive(Debug, clap::Args)]
@@ -54,8 +67,11 @@ pub(super) struct Args {
     /// Ends after this many events
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Prints one GitEvent a line as proto3 JSON
-    #[arg(long)]
+    /// How an event is printed
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "line")]
+    format: FormatArg,
+    /// Prints one GitEvent a line as proto3 JSON: the same as --format json
+    #[arg(long, conflicts_with = "format")]
     json: bool,
     /// When to use colours
     #[arg(long, value_enum, value_name = "WHEN", default_value = "auto")]
@@ -74,26 +90,32 @@ A line is: time, repository, type, ref, old..new, then what else there is to say
 [2/3] for the second event of a transaction of three, ~ where values in between may be missing, by whom.
 
 With --json a line that has an eventId is an event. Snapshots and resets are lines with the one key snapshotBegin, \
-snapshotRefs, snapshotEnd or reset.
+snapshotRefs, snapshotEnd or reset. \
+CloudEvents and CDEvents are events alone: of snapshots and resets they print nothing.
 
 When the connection breaks, it is made again and goes on where it ended. Events are printed before the cursor file \
 tells of them: after a crash some may come twice, never none.";
 
 /// Follows the events.
 pub(super) fn run(args: &Args, out: &mut Out) -> Result<ExitCode, Exit> {
-    let cursor_file = args.cursor_file.clone().map(CursorFile::open).transpose()?;
-    let request = args.request(cursor_file.as_ref().and_then(CursorFile::cursor));
+    let cursor_file = args.cursor_file.clone().map(FileCheckpoint::open).transpose()?;
+    let request = args.request(cursor_file.as_ref().and_then(FileCheckpoint::cursor));
     let policy = Policy {
         first_connect: if args.wait { FirstConnect::Retry } else { FirstConnect::Fail },
         silence_max: 3 * Duration::from_millis(u64::from(request.progress_interval_ms)),
         ..Policy::default()
     };
     let watch = Watch::new(args.server.server()?, request, policy);
-    let style = match args.json {
-        true => Style::Json,
-        false => Style::Human(Format { paint: Paint::for_stdout(args.color), zone: TimeZone::system() }),
+    let style = match args.format {
+        FormatArg::Line if !args.json => {
+            Style::Human(Format { paint: Paint::for_stdout(args.color), zone: TimeZone::system() })
+        }
+        FormatArg::Line | FormatArg::Json => Style::Json,
+        FormatArg::Cloudevents => Style::CloudEvents,
+        FormatArg::Cdevents => Style::CdEvents,
     };
-    block_on(Tail { out, style, cursor_file, left: args.limit }.follow(watch))
+    let tail = Tail { out, style, cursor_file, left: args.limit, server_id: String::new() };
+    block_on(tail.follow(watch))
 }
 
 impl Args {
@@ -118,16 +140,20 @@ impl Args {
 }
 
 enum Style {
-    Json,
     Human(Format),
+    Json,
+    CloudEvents,
+    CdEvents,
 }
 
 struct Tail<'a> {
     out: &'a mut Out,
     style: Style,
-    cursor_file: Option<CursorFile>,
+    cursor_file: Option<FileCheckpoint>,
     /// Events still to be printed.
     left: Option<u64>,
+    /// Identity of the server, once it is known.
+    server_id: String,
 }
 
 impl Tail<'_> {
@@ -147,7 +173,11 @@ impl Tail<'_> {
 
     fn take(&mut self, update: Update) -> Result<(), Exit> {
         match update {
-            Update::Started(started) => self.store(&started.cursor),
+            Update::Started(started) => {
+                self.store(&started.cursor)?;
+                self.server_id = started.server_id;
+                Ok(())
+            }
             Update::Progress(progress) => self.store(&progress.cursor),
             Update::Events(batch) => self.events(&batch),
             Update::SnapshotBegin(begin) => self.part(Kind::SnapshotBegin(begin)),
@@ -175,8 +205,8 @@ impl Tail<'_> {
     fn events(&mut self, batch: &EventBatch) -> Result<(), Exit> {
         let mut cursor = batch.cursor.as_str();
         for event in &batch.events {
-            self.event(event)?;
-            if let Some(left) = &mut self.left {
+            let printed = self.event(event)?;
+            if let Some(left) = self.left.as_mut().filter(|_| printed) {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
                     // What follows in the batch has not been printed.
@@ -189,12 +219,22 @@ impl Tail<'_> {
         self.store(cursor)
     }
 
-    fn event(&mut self, event: &GitEvent) -> Result<(), Exit> {
+    /// Prints an event, and tells whether the format has a line for it.
+    fn event(&mut self, event: &GitEvent) -> Result<bool, Exit> {
         let line = match &self.style {
-            Style::Json => escape::json(&to_json(event)).into_owned(),
-            Style::Human(format) => format.event(event),
+            Style::Human(format) => Some(format.event(event)),
+            Style::Json => Some(escape::json(&to_json(event)).into_owned()),
+            Style::CloudEvents => {
+                let mapped = cloudevents::to_json(&self.server_id, event);
+                Some(escape::json(&mapped.to_string()).into_owned())
+            }
+            Style::CdEvents => cloudevents::to_cdevent(&self.server_id, event)
+                .map(|mapped| escape::json(&mapped.to_string()).into_owned()),
         };
-        Ok(self.out.line(&line)?)
+        if let Some(line) = &line {
+            self.out.line(line)?;
+        }
+        Ok(line.is_some())
     }
 
     fn refs(&mut self, refs: SnapshotRefs) -> Result<(), Exit> {
@@ -217,7 +257,7 @@ impl Tail<'_> {
 
     fn store(&mut self, cursor: &str) -> Result<(), Exit> {
         match &mut self.cursor_file {
-            Some(file) => file.store(cursor),
+            Some(file) => Ok(file.replace(cursor)?),
             None => Ok(()),
         }
     }

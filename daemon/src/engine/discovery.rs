@@ -108,8 +108,9 @@ impl Engine {
         }
     }
 
-    /// Walks all roots, and looks at what is found for the first time since the start.
-    pub(super) fn first_scan(self: &Arc<Self>) {
+    /// Walks all roots, and looks at what is found for the first time since the start. `turns` is called for each
+    /// directory and repository; so below.
+    pub(super) fn first_scan(self: &Arc<Self>, turns: &(dyn Fn() + Sync)) {
         let (found, looks) = mpsc::sync_channel::<(usize, PathBuf)>(FIRST_LOOKS_QUEUED_MAX);
         let looks = Mutex::new(looks);
         std::thread::scope(|scope| {
@@ -118,13 +119,15 @@ impl Engine {
                     loop {
                         let next = looks.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         let Ok((root, git_dir)) = next else { return };
+                        turns();
                         self.board.wait_for_room(FIRST_LOOKS_QUEUED_MAX);
+                        turns();
                         self.meet(&self.roots[root], &git_dir, Whole::Startup);
                     }
                 });
             }
             for (index, root) in self.roots.iter().enumerate() {
-                self.walk(root, &root.path, |git_dir| {
+                self.walk(root, &root.path, turns, |git_dir| {
                     found.send((index, git_dir)).expect("the threads that receive outlive the walk");
                 });
             }
@@ -138,10 +141,10 @@ impl Engine {
     }
 
     /// Walks all roots for repositories that are new.
-    pub(crate) fn discover_all(self: &Arc<Self>) {
+    pub(crate) fn discover_all(self: &Arc<Self>, turns: &dyn Fn()) {
         let began = Instant::now();
         for root in &self.roots {
-            self.walk(root, &root.path, |git_dir| self.meet(root, &git_dir, Whole::Notified));
+            self.walk(root, &root.path, turns, |git_dir| self.meet(root, &git_dir, Whole::Notified));
         }
         let mut last = lock(&self.walk_began);
         *last = (*last).max(Some(began));
@@ -159,7 +162,7 @@ impl Engine {
     }
 
     /// Looks at paths of the roots at which something came or went.
-    pub(super) fn look_at_roots(self: &Arc<Self>, paths: &HashSet<Box<[u8]>>) {
+    pub(super) fn look_at_roots(self: &Arc<Self>, paths: &HashSet<Box<[u8]>>, turns: &dyn Fn()) {
         let mut starts = HashSet::new();
         for path in paths {
             let path = Path::new(std::ffi::OsStr::from_bytes(path));
@@ -177,7 +180,7 @@ impl Engine {
                 continue;
             }
             if start.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-                self.walk(root, &start, |git_dir| {
+                self.walk(root, &start, turns, |git_dir| {
                     self.meet(root, &git_dir, Whole::Notified);
                     // Its watches may have gone with a folder above it that was renamed away and back.
                     let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
@@ -198,7 +201,7 @@ impl Engine {
         }
     }
 
-    fn walk(&self, root: &Root, start: &Path, mut found: impl FnMut(PathBuf)) {
+    fn walk(&self, root: &Root, start: &Path, turns: &dyn Fn(), mut found: impl FnMut(PathBuf)) {
         if !root.is_there() {
             self.problems.report(&root.path, "the root is not there: what is known below it is kept");
             return;
@@ -209,8 +212,14 @@ impl Engine {
             directories_max: DIRECTORIES_MAX,
         };
         discover::walk(start, &limits, &mut |visit| match visit {
-            Visit::Directory(path) => self.watch_root(path),
-            Visit::Repository(repository) => found(repository.git_dir),
+            Visit::Directory(path) => {
+                turns();
+                self.watch_root(path);
+            }
+            Visit::Repository(repository) => {
+                turns();
+                found(repository.git_dir);
+            }
             Visit::InFlux { path, missing } => {
                 tracing::debug!(path = %path.display(), missing, "a repository is being made");
             }
@@ -385,7 +394,7 @@ impl Engine {
         event.extra = Some(Box::new(Extra { previous, ..Extra::default() }));
         let layout = Layout { git_dir, ..state.layout.clone() };
         repository.lay_out(state, layout);
-        state.gone = None;
+        state.waits_no_longer(|waits| waits.gone = None);
         if let Some(new) = &mut state.create {
             // The log does not know it yet: it will learn of the new path only.
             new.root = root.path.as_os_str().as_bytes().to_vec();
@@ -428,7 +437,7 @@ impl Engine {
         let is_same = there.as_ref().is_ok_and(|there| *there == state.identity);
         let is_one = !matches!(probed, Err(ProbeError::NotARepository { .. }));
         if is_same && is_one {
-            state.gone = None;
+            state.waits_no_longer(|waits| waits.gone = None);
             return false;
         }
         let git_dir = state.git_dir().to_owned();
@@ -450,7 +459,7 @@ impl Engine {
             return true;
         }
         let now = Instant::now();
-        let missed = *state.gone.get_or_insert(now);
+        let missed = *state.waits().gone.get_or_insert(now);
         let since = now.duration_since(missed);
         let may_be_met = self.board.looks_at_roots() || self.awaits_walk(missed);
         if since < DOUBT || (since < DOUBT_MAX && may_be_met) {

@@ -10,6 +10,7 @@ use refwatch_core::describe::Facts;
 use refwatch_core::event::EventType;
 use refwatch_core::reconcile::{Draft, Mark, Step};
 use refwatch_core::{Event, Namespace, ObjectFormat, ObjectId, Origin, RefName, Target};
+use refwatch_ops::Heartbeat;
 use refwatch_ops::metrics::Ancestry;
 use refwatch_store::{RepositoryKey, RepositoryWrite, SignatureWrite};
 use refwatch_watcher::objects::{Budget, Objects, Relation, UnknownReason};
@@ -269,9 +270,11 @@ impl Engine {
     }
 
     /// Runs one of the threads that answer slow questions.
-    pub(crate) fn answer_slow_questions(self: &Arc<Self>) {
+    pub(crate) fn answer_slow_questions(self: &Arc<Self>, heart: &Heartbeat) {
+        heart.rest();
         while let Some((ticket, repository, mut job)) = self.slow.take() {
             loop {
+                heart.beat();
                 let budget = Budget {
                     commits_max: self.settings.ancestry.commits_max,
                     deadline: Some(Instant::now() + self.settings.ancestry.time_max),
@@ -296,6 +299,7 @@ impl Engine {
             }
             let depth = self.slow.done(ticket);
             self.metrics.ancestry_slow_queue.set(depth as u64);
+            heart.rest();
         }
     }
 

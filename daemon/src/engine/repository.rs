@@ -65,18 +65,25 @@ pub(crate) struct State {
     pub(crate) held: VecDeque<Job>,
     /// An ancestry question is being answered.
     pub(crate) holding: bool,
-    /// Refs that seem deleted or broken, and since when: believed when they still do after a while.
-    pub(crate) doubted: HashMap<RefName, Instant>,
-    /// Since when a whole look has seen deletions that nothing announced.
-    pub(crate) doubted_whole: Option<Instant>,
-    /// Since when a whole look has seen locks.
-    pub(crate) settling: Option<Instant>,
-    /// Since when looks have met two transactions at once.
-    pub(crate) mixed: Option<Instant>,
+    /// Apart, because hardly any repository has any.
+    waits: Option<Box<Waits>>,
     /// What hooks record; `None` where none are installed.
     pub(crate) hooks: Option<Box<Hooks>>,
     pub(crate) trouble: Option<Trouble>,
-    /// Since when the repository has not been at its path.
+}
+
+/// Since when looks have seen what is believed, or given up, when it lasts.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Waits {
+    /// Refs that seem deleted or broken.
+    pub(crate) doubted: HashMap<RefName, Instant>,
+    /// A whole look has seen deletions that nothing announced.
+    pub(crate) doubted_whole: Option<Instant>,
+    /// A whole look has seen locks.
+    pub(crate) settling: Option<Instant>,
+    /// Looks have met two transactions at once.
+    pub(crate) mixed: Option<Instant>,
+    /// The repository has not been at its path.
     pub(crate) gone: Option<Instant>,
 }
 
@@ -126,13 +133,9 @@ impl Repository {
             tickets: 0,
             held: VecDeque::new(),
             holding: false,
-            doubted: HashMap::new(),
-            doubted_whole: None,
-            settling: None,
-            mixed: None,
+            waits: None,
             hooks: None,
             trouble: None,
-            gone: None,
         };
         Self {
             key,
@@ -241,7 +244,7 @@ impl State {
     /// True where two transactions that were met at once are worth another look: for a short time, since some writers
     /// never pause.
     pub(crate) fn may_be_mixed(&mut self) -> bool {
-        self.mixed.get_or_insert_with(Instant::now).elapsed() < MIXED_MAX
+        self.waits().mixed.get_or_insert_with(Instant::now).elapsed() < MIXED_MAX
     }
 
     /// True when what makes the repository one has changed within `lately`: perhaps it is being removed file by file.
@@ -254,15 +257,37 @@ impl State {
 
     /// Doubts what was seen of a ref. True when it has been doubted long enough to be believed.
     pub(crate) fn has_doubted(&mut self, name: &RefName) -> bool {
-        match self.doubted.get(name).map(Instant::elapsed) {
+        match self.waits().doubted.get(name).map(Instant::elapsed) {
             Some(doubted) if doubted >= DOUBT && (doubted >= DOUBT_MAX || !self.is_being_removed(DOUBT)) => {
-                self.doubted.remove(name);
+                self.doubts_no_longer(name);
                 true
             }
             Some(_) => false,
             None => {
-                self.doubted.insert(name.clone(), Instant::now());
+                self.waits().doubted.insert(name.clone(), Instant::now());
                 false
+            }
+        }
+    }
+
+    /// Forgets a doubt.
+    pub(crate) fn doubts_no_longer(&mut self, name: &RefName) {
+        self.waits_no_longer(|waits| {
+            waits.doubted.remove(name);
+        });
+    }
+
+    /// What is waited for.
+    pub(crate) fn waits(&mut self) -> &mut Waits {
+        self.waits.get_or_insert_default()
+    }
+
+    /// Takes out what is not waited for any longer.
+    pub(crate) fn waits_no_longer(&mut self, take_out: impl FnOnce(&mut Waits)) {
+        if let Some(waits) = &mut self.waits {
+            take_out(waits);
+            if **waits == Waits::default() {
+                self.waits = None;
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use refwatch_ops::Heartbeat;
 use refwatch_store::RepositoryKey;
 use refwatch_watcher::journal::Journal;
 use refwatch_watcher::signature;
@@ -20,15 +21,17 @@ const WALK_SHARE: u32 = 20;
 
 impl Engine {
     /// Runs the thread that looks at everything: at start, and every few minutes.
-    pub(super) fn scan_and_sweep(self: &Arc<Self>) {
+    pub(super) fn scan_and_sweep(self: &Arc<Self>, heart: &Heartbeat) {
         let began = Instant::now();
-        self.first_scan();
+        self.first_scan(&|| heart.beat());
+        // From here on it waits for threads that have hearts of their own.
+        heart.rest();
         while !self.board.quiesce(Instant::now() + Duration::from_millis(200)) {
             if !self.pause(Duration::ZERO) {
                 return;
             }
             if self.walk_wanted.swap(false, Ordering::Relaxed) {
-                self.discover_all();
+                self.discover_all(&|| {});
             }
         }
         self.slow.quiesce(Instant::now() + Duration::from_secs(60));
@@ -45,7 +48,9 @@ impl Engine {
             "the first scan is over"
         );
         while self.pause(self.settings.watch.sweep_interval) {
-            self.sweep();
+            heart.beat();
+            self.sweep(heart);
+            heart.rest();
         }
     }
 
@@ -75,11 +80,12 @@ impl Engine {
     }
 
     /// Looks at everything: signatures first, and what differs in full.
-    fn sweep(self: &Arc<Self>) {
+    fn sweep(self: &Arc<Self>, heart: &Heartbeat) {
         let began = Instant::now();
-        self.discover_all();
+        self.discover_all(&|| heart.beat());
         let mut differ: Vec<RepositoryKey> = Vec::new();
         for repository in self.repositories() {
+            heart.beat();
             if self.differs(repository.key, Self::watch) {
                 differ.push(repository.key);
             }
@@ -87,11 +93,13 @@ impl Engine {
         if !differ.is_empty() {
             // What a notification is about to tell is no drift.
             let deadline = Instant::now() + CATCH_UP_MAX;
+            heart.rest();
             if let Some(notifier) = &self.notifier {
                 notifier.fence(deadline);
             }
             self.board.quiesce(deadline);
             for key in differ {
+                heart.beat();
                 if self.differs(key, |_, _, _, _| {}) {
                     self.board.post(key, Wake::Whole(Whole::Sweep));
                 }
@@ -121,14 +129,17 @@ impl Engine {
     }
 
     /// Runs the thread that polls.
-    pub(super) fn poll(self: &Arc<Self>) {
+    pub(super) fn poll(self: &Arc<Self>, heart: &Heartbeat) {
         let interval = self.settings.watch.poll_interval;
         let mut walked = Instant::now();
         let mut walk_took = Duration::ZERO;
+        heart.rest();
         while self.pause(interval) {
+            heart.beat();
             self.objects.close_idle();
             self.bury();
             if !self.scanned.load(Ordering::Acquire) {
+                heart.rest();
                 continue;
             }
             if self.roots_polled.load(Ordering::Relaxed)
@@ -136,32 +147,34 @@ impl Engine {
                     || self.walk_wanted.swap(false, Ordering::Relaxed))
             {
                 walked = Instant::now();
-                self.discover_all();
+                self.discover_all(&|| heart.beat());
                 walk_took = walked.elapsed();
             }
-            self.poll_repositories(None);
+            self.poll_repositories(None, &|| heart.beat());
             // Whether receive-pack has ended no notification tells.
             let pushing: Vec<RepositoryKey> = lock(&self.pushing).iter().copied().collect();
             for key in pushing {
                 self.board.post(key, Wake::Journal);
             }
+            heart.rest();
         }
     }
 
     /// Looks at once at what is polled.
     pub(super) fn poll_now(self: &Arc<Self>, only: Option<&[RepositoryKey]>) {
         if self.roots_polled.load(Ordering::Relaxed) && only.is_none() {
-            self.discover_all();
+            self.discover_all(&|| ());
         }
-        self.poll_repositories(only);
+        self.poll_repositories(only, &|| ());
     }
 
-    fn poll_repositories(&self, only: Option<&[RepositoryKey]>) {
+    fn poll_repositories(&self, only: Option<&[RepositoryKey]>, turns: &dyn Fn()) {
         let polled: Vec<RepositoryKey> = {
             let polled = self.polled.read().unwrap_or_else(PoisonError::into_inner);
             polled.iter().copied().filter(|key| only.is_none_or(|only| only.contains(key))).collect()
         };
         for key in polled {
+            turns();
             let gone = || {
                 self.repository(key).is_some_and(|repository| {
                     let state = repository.lock();

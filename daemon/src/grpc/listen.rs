@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
+use super::Inherited;
 use crate::settings::{GrpcSettings, TlsSettings};
 
 /// Permissions of the Unix socket: its owner and its group.
@@ -62,7 +63,9 @@ pub(super) struct Listeners {
     /// The address of `tcp`.
     pub(super) address: SocketAddr,
     tcp: TcpListener,
-    unix: Option<(UnixListener, Socket)>,
+    unix: Option<UnixListener>,
+    /// Where `unix` is, unless it was handed over.
+    socket: Option<Socket>,
 }
 
 /// A socket in the filesystem; removed when dropped.
@@ -73,35 +76,38 @@ pub(super) struct Socket {
 }
 
 impl Listeners {
-    pub(super) fn bind(settings: &GrpcSettings, inherited: Option<TcpListener>) -> Result<Self, BindError> {
+    pub(super) fn bind(settings: &GrpcSettings, inherited: Inherited) -> Result<Self, BindError> {
         let failed = |source| BindError::Address { address: settings.address, source };
         let plaintext = |address: SocketAddr| {
             let exposed = !address.ip().is_loopback() && settings.tls.is_none() && !settings.allow_plaintext;
             if exposed { Err(BindError::Plaintext { address }) } else { Ok(address) }
         };
-        let tcp = match inherited {
+        let tcp = match inherited.tcp {
             Some(listener) => listener,
             None => TcpListener::bind(plaintext(settings.address)?).map_err(failed)?,
         };
         let address = plaintext(tcp.local_addr().map_err(failed)?)?;
-        let unix = settings.socket.as_deref().map(bind_socket).transpose()?;
-        Ok(Self { address, tcp, unix })
+        let (unix, socket) = match (inherited.unix, &settings.socket) {
+            (Some(listener), _) => (Some(listener), None),
+            (None, Some(path)) => {
+                bind_socket(path).map(|(listener, socket)| (Some(listener), Some(socket)))?
+            }
+            (None, None) => (None, None),
+        };
+        Ok(Self { address, tcp, unix, socket })
     }
 
     /// Gives the sockets to the runtime that this is called on.
     pub(super) fn listen(
         self,
-    ) -> io::Result<(tokio::net::TcpListener, Option<(tokio::net::UnixListener, Socket)>)> {
+    ) -> io::Result<(tokio::net::TcpListener, Option<tokio::net::UnixListener>, Option<Socket>)> {
         self.tcp.set_nonblocking(true)?;
         let tcp = tokio::net::TcpListener::from_std(self.tcp)?;
-        let unix = match self.unix {
-            Some((unix, socket)) => {
-                unix.set_nonblocking(true)?;
-                Some((tokio::net::UnixListener::from_std(unix)?, socket))
-            }
-            None => None,
+        let listen = |unix: UnixListener| {
+            unix.set_nonblocking(true)?;
+            tokio::net::UnixListener::from_std(unix)
         };
-        Ok((tcp, unix))
+        Ok((tcp, self.unix.map(listen).transpose()?, self.socket))
     }
 }
 

@@ -173,7 +173,7 @@ fn judge(
     for (reading, (before, before_peeled)) in readings.into_iter().zip(known) {
         let Reading { name, observed, named } = reading;
         if observed.is_none() && before.is_none() {
-            state.doubted.remove(&name);
+            state.doubts_no_longer(&name);
             judged.unknown.insert(name.into_bytes());
             continue;
         }
@@ -182,7 +182,7 @@ fn judge(
             judged.again.push((name.into_bytes(), named.unwrap_or_default()));
             continue;
         }
-        state.doubted.remove(&name);
+        state.doubts_no_longer(&name);
         let late = match named {
             Some(_) if told => late(engine, repository, state, &name, after.as_ref()),
             Some(_) | None => Late::Nothing,
@@ -213,7 +213,7 @@ fn judge(
         let seen = std::mem::take(&mut judged.seen).into_iter().map(|seen| seen.look.name.into_bytes());
         engine.board.put_back(repository.key, seen.zip(counts).collect(), Duration::ZERO);
     } else {
-        state.mixed = None;
+        state.waits_no_longer(|waits| waits.mixed = None);
     }
     Ok(judged)
 }

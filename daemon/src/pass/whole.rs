@@ -49,8 +49,10 @@ pub(super) fn look(
     {
         return Ok(());
     }
-    state.doubted_whole = None;
-    state.doubted.clear();
+    state.waits_no_longer(|waits| {
+        waits.doubted_whole = None;
+        waits.doubted.clear();
+    });
     if seen.iter().any(|seen| seen.look.after.is_none()) {
         layout::probe(state.git_dir())?;
     }
@@ -73,7 +75,7 @@ pub(super) fn look(
         );
     }
     state.looked = true;
-    state.settling = None;
+    state.waits_no_longer(|waits| waits.settling = None);
     let origin = match why {
         Whole::Startup => Origin::Startup,
         Whole::Sweep | Whole::Poll | Whole::Retry => Origin::Sweep,
@@ -237,7 +239,7 @@ fn is_settling(
     // a later one.
     let settle_max = self::settle_max(engine, blind);
     let now = Instant::now();
-    let since = *state.settling.get_or_insert(now);
+    let since = *state.waits().settling.get_or_insert(now);
     if now.duration_since(since) >= settle_max {
         // Locks of a crash: kept in mind until a look sees none, so that they cost this wait once.
         return false;
@@ -273,7 +275,7 @@ fn doubt(
         return false;
     }
     let now = Instant::now();
-    let since = now.duration_since(*state.doubted_whole.get_or_insert(now));
+    let since = now.duration_since(*state.waits().doubted_whole.get_or_insert(now));
     if since >= DOUBT && (since >= DOUBT_MAX || !state.is_being_removed(DOUBT)) {
         return false;
     }

@@ -25,6 +25,31 @@ fn an_empty_store_stands_before_the_first_event() {
 }
 
 #[test]
+fn the_writer_says_how_long_it_is_at_what_it_does() {
+    let place = Place::new();
+    let store = Arc::new(place.store());
+    let key = create(&store);
+    store.flush().unwrap();
+    let (entered, inside) = mpsc::sync_channel(1);
+    let (leave, left) = mpsc::sync_channel::<()>(1);
+    let commit = branches(key, 0, 1);
+    store
+        .submit(commit, move |_| {
+            entered.send(()).unwrap();
+            left.recv().unwrap();
+        })
+        .unwrap();
+    inside.recv().unwrap();
+    let busy = store.busy_for().expect("it is held up");
+    while store.busy_for().expect("it is held up still") <= busy {}
+    leave.send(()).unwrap();
+    store.flush().unwrap();
+    while store.busy_for().is_some() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn everything_a_commit_says_is_there_after_a_restart() {
     let place = Place::new();
     let store = place.store();

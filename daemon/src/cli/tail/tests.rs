@@ -1,14 +1,14 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use refwatch_proto::v1::ResetReason;
+use refwatch_proto::v1::{GitEventType, ResetReason};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::*;
 use crate::cli::{Command, parse, refs, repos};
-use crate::client::testing::{Answer, EPOCH, Fake, cursor, events, started};
+use refwatch_proto::client::testing::{Answer, EPOCH, Fake, cursor, events, started};
 
 /// Output that can be looked at.
 #[derive(Clone, Default)]
@@ -99,6 +99,38 @@ fn lines_are_for_people_unless_told_otherwise() {
     world.fake.append(1);
     let (_, text) = world.run("tail --since earliest --limit 1");
     assert!(text.ends_with("branch-created 1\n"), "{text}");
+}
+
+#[test]
+fn cloudevents_are_lines_of_their_own_and_only_what_is_printed_counts() {
+    let world = World::new();
+    world.fake.append(3);
+    let text = world.run("tail --format cloudevents --since earliest --limit 2").1;
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let ids: Vec<&str> = lines.iter().filter_map(|line| line["id"].as_str()).collect();
+    assert_eq!(ids, [format!("{EPOCH}.1"), format!("{EPOCH}.2")]);
+    assert!(
+        lines.iter().all(|line| line["source"].as_str() == Some("refwatch://0123456789abcdef/")),
+        "{text}"
+    );
+    assert_eq!(
+        world.run("tail --json --since earliest --limit 3").1,
+        world.run("tail --format json --since earliest --limit 3").1
+    );
+
+    let mut kinds = vec![started(0), events(1, 4)];
+    if let Some(Kind::Events(batch)) = kinds.last_mut() {
+        batch.events[0].set_type(GitEventType::TagMoved);
+        batch.events[2].set_type(GitEventType::BranchDeleted);
+    }
+    world.fake.script().answers.push_back(Answer::FallSilent(kinds));
+    let text = world.run("tail --format cdevents --since earliest --limit 2").1;
+    let types: Vec<String> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["type"].to_string())
+        .collect();
+    assert_eq!(types, ["\"dev.cdevents.branch.created.0.2.0\"", "\"dev.cdevents.branch.deleted.0.2.0\""]);
 }
 
 #[test]

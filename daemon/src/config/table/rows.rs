@@ -166,6 +166,14 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
         |d| d.settings.watch.workers as u64,
         |d, v| d.settings.watch.workers = narrow(v),
     ),
+    number(
+        "watch.stuck_timeout_s",
+        (1, 86_400),
+        "How long a thread may be at one repository, or the store at one commit, before /livez fails and the watchdog \
+         is told no more, in seconds.",
+        |d| d.settings.watch.stuck_timeout.as_secs(),
+        |d, v| d.settings.watch.stuck_timeout = Duration::from_secs(v),
+    ),
     word(
         "hooks.event_notification_phase",
         &["reference-transaction", "post-receive"],

@@ -11,7 +11,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::harness::*;
-use crate::grpc::{BindError, GrpcServer};
+use crate::grpc::{BindError, GrpcServer, Inherited};
 use crate::settings::TlsSettings;
 
 async fn info(client: &mut Client, token: Option<&str>) -> Result<v1::GetServerInfoResponse, Status> {
@@ -80,9 +80,12 @@ async fn the_socket_needs_no_token_and_is_its_groups() {
 
     let mut second = settings();
     second.grpc.socket = Some(socket.clone());
-    assert!(matches!(GrpcServer::bind(&second.grpc, None), Err(BindError::SocketInUse { .. })));
+    assert!(matches!(
+        GrpcServer::bind(&second.grpc, Inherited::default()),
+        Err(BindError::SocketInUse { .. })
+    ));
     second.grpc.socket = Some(tokens);
-    assert!(matches!(GrpcServer::bind(&second.grpc, None), Err(BindError::NoSocket { .. })));
+    assert!(matches!(GrpcServer::bind(&second.grpc, Inherited::default()), Err(BindError::NoSocket { .. })));
     harness.drain.cancel();
     harness.server.join_next().await.unwrap().unwrap();
     assert!(!socket.exists());
@@ -92,11 +95,22 @@ async fn the_socket_needs_no_token_and_is_its_groups() {
 fn plaintext_beyond_loopback_has_to_be_allowed() {
     let mut settings = settings();
     settings.grpc.address = ([0, 0, 0, 0], 0).into();
-    assert!(matches!(GrpcServer::bind(&settings.grpc, None), Err(BindError::Plaintext { .. })));
+    assert!(matches!(
+        GrpcServer::bind(&settings.grpc, Inherited::default()),
+        Err(BindError::Plaintext { .. })
+    ));
     let inherited = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-    assert!(matches!(GrpcServer::bind(&settings.grpc, Some(inherited)), Err(BindError::Plaintext { .. })));
+    assert!(matches!(
+        GrpcServer::bind(&settings.grpc, Inherited { tcp: Some(inherited), unix: None }),
+        Err(BindError::Plaintext { .. })
+    ));
     settings.grpc.allow_plaintext = true;
-    assert_ne!(GrpcServer::bind(&settings.grpc, None).map(|bound| bound.local_addr().port()).unwrap(), 0);
+    assert_ne!(
+        GrpcServer::bind(&settings.grpc, Inherited::default())
+            .map(|bound| bound.local_addr().port())
+            .unwrap(),
+        0
+    );
 }
 
 #[test]
@@ -104,9 +118,9 @@ fn an_address_that_is_taken_is_told_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut settings = settings();
     settings.grpc.address = taken.local_addr().unwrap();
-    let error = GrpcServer::bind(&settings.grpc, None).err().unwrap();
+    let error = GrpcServer::bind(&settings.grpc, Inherited::default()).err().unwrap();
     assert!(error.to_string().contains("cannot listen on 127.0.0.1"), "{error}");
-    let inherited = GrpcServer::bind(&settings.grpc, Some(taken)).unwrap();
+    let inherited = GrpcServer::bind(&settings.grpc, Inherited { tcp: Some(taken), unix: None }).unwrap();
     assert_eq!(inherited.local_addr(), settings.grpc.address);
 }
 
@@ -173,7 +187,7 @@ async fn tls_and_client_certificates() {
     let tls = TlsSettings { certificate: path("key"), key: path("cert"), client_ca: None };
     let mut settings = settings();
     settings.grpc.tls = Some(tls);
-    assert!(matches!(GrpcServer::bind(&settings.grpc, None), Err(BindError::Tls { .. })));
+    assert!(matches!(GrpcServer::bind(&settings.grpc, Inherited::default()), Err(BindError::Tls { .. })));
     settings.grpc.tls.as_mut().unwrap().key = path("missing");
-    assert!(matches!(GrpcServer::bind(&settings.grpc, None), Err(BindError::File { .. })));
+    assert!(matches!(GrpcServer::bind(&settings.grpc, Inherited::default()), Err(BindError::File { .. })));
 }

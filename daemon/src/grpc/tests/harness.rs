@@ -26,7 +26,7 @@ use tonic_types::StatusExt as _;
 
 use crate::barrier::{Barrier, SyncError};
 use crate::directory::{Directory, Entry, Health, Watched};
-use crate::grpc::GrpcServer;
+use crate::grpc::{GrpcServer, Inherited};
 use crate::intake::{Intake, Standing, Stored, Told};
 use crate::log::Log;
 use crate::service::{GitEvents, Ingest};
@@ -211,7 +211,7 @@ impl Harness {
         let barrier = Arc::new(Gatekeeper::default());
         let subscriptions =
             Arc::new(Subscriptions::new(Arc::clone(&log), metrics.clone(), &settings, drain.clone()));
-        let bound = GrpcServer::bind(&settings.grpc, None).unwrap();
+        let bound = GrpcServer::bind(&settings.grpc, Inherited::default()).unwrap();
         let address = bound.local_addr();
         let service = GitEvents::new(
             Arc::clone(&log),

@@ -50,6 +50,9 @@ async fn every_cursor_resumes_right_after_its_event_also_within_a_transaction() 
 #[tokio::test]
 async fn memory_and_store_tell_the_same() {
     let harness = Harness::start().await;
+    // Memory keeps what somebody listens to.
+    let mut listener = harness.watch(now()).await;
+    assert!(matches!(listener.next().await, Ok(Kind::Started(_))));
     let mut repo = harness.repository("a.git");
     harness.fill(&mut repo, 40, 3);
     let last = harness.last();

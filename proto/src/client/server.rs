@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use refwatch_proto::v1::git_event_service_client::GitEventServiceClient;
+use crate::v1::git_event_service_client::GitEventServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -23,24 +23,24 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connected client.
-pub(crate) type Client = GitEventServiceClient<InterceptedService<Channel, Bearer>>;
+pub type Client = GitEventServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// What it takes to reach a server.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ServerOptions {
+pub struct ServerOptions {
     /// `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH`; without a scheme it is `http`.
-    pub(crate) address: String,
+    pub address: String,
     /// PEM file of the authorities to trust, in place of the system's.
-    pub(crate) ca: Option<PathBuf>,
+    pub ca: Option<PathBuf>,
     /// PEM files of the client's own certificate and key.
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// File whose first line is the bearer token. Read at every connection, so it may be rotated.
-    pub(crate) token_file: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
 }
 
 /// A server, not connected yet.
 #[derive(Clone, Debug)]
-pub(crate) struct Server {
+pub struct Server {
     address: String,
     endpoint: Endpoint,
     token_file: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub(crate) struct Server {
 
 /// Options that lead to no server.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum InvalidServer {
+pub enum InvalidServer {
     /// Not an address.
     #[error(
         "{address:?} is no address of a server: write HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH"
@@ -84,7 +84,7 @@ impl Server {
     ///
     /// # Errors
     /// [`InvalidServer`].
-    pub(crate) fn new(options: &ServerOptions) -> Result<Self, InvalidServer> {
+    pub fn new(options: &ServerOptions) -> Result<Self, InvalidServer> {
         let given = &options.address;
         let address = if given.starts_with("unix:") || given.contains("://") {
             given.clone()
@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// Where it is.
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.address
     }
 
@@ -123,12 +123,19 @@ impl Server {
     ///
     /// # Errors
     /// Transient when nobody answers; otherwise when the token file is of no use.
-    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
+    pub async fn connect(&self) -> Result<Client, Failure> {
         let bearer = Bearer(self.token_file.as_deref().map(read_token).transpose()?);
-        let channel = self.endpoint.connect().await.map_err(|error| {
+        Ok(GitEventServiceClient::with_interceptor(self.channel().await?, bearer))
+    }
+
+    /// Connects, for services that take no token, such as `grpc.health.v1`.
+    ///
+    /// # Errors
+    /// Transient when nobody answers.
+    pub async fn channel(&self) -> Result<Channel, Failure> {
+        self.endpoint.connect().await.map_err(|error| {
             Failure::transient(format!("cannot connect to {}: {}", self.address, with_causes(&error)))
-        })?;
-        Ok(GitEventServiceClient::with_interceptor(channel, bearer))
+        })
     }
 }
 
@@ -147,7 +154,7 @@ fn tls(options: &ServerOptions) -> Result<ClientTlsConfig, InvalidServer> {
 
 /// Adds the token to every call.
 #[derive(Clone)]
-pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+pub struct Bearer(Option<MetadataValue<Ascii>>);
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {

@@ -1,13 +1,13 @@
+mod follow;
 mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use backon::ExponentialBuilder;
-use refwatch_proto::v1::watch_events_request::Start;
-use refwatch_proto::v1::watch_events_response::Kind;
-use refwatch_proto::v1::{
+use crate::v1::watch_events_request::Start;
+use crate::v1::watch_events_response::Kind;
+use crate::v1::{
     Earliest, Reset, SnapshotBegin, SnapshotEnd, SnapshotThenWatch, Started, WatchEventsRequest,
 };
 use tokio::task::JoinSet;
@@ -20,12 +20,10 @@ use super::*;
 fn quick() -> Policy {
     Policy {
         first_connect: FirstConnect::Fail,
-        backoff: ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(5))
-            .with_max_delay(Duration::from_millis(40))
-            .without_max_times()
-            .with_jitter(),
+        backoff_min: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(40),
         silence_max: Duration::from_secs(20),
+        verify: Verify::Chains,
     }
 }
 
@@ -61,7 +59,7 @@ async fn take_until(watch: &mut Watch, last: u64) -> (Vec<u64>, usize, usize) {
 }
 
 fn status(code: Code, reason: &str, retry_after: Option<Duration>) -> Status {
-    let mut details = ErrorDetails::with_error_info(reason, refwatch_proto::ERROR_DOMAIN, HashMap::new());
+    let mut details = ErrorDetails::with_error_info(reason, crate::ERROR_DOMAIN, HashMap::new());
     if retry_after.is_some() {
         details.set_retry_info(retry_after);
     }
@@ -217,7 +215,13 @@ async fn a_server_that_repeats_itself_is_not_believed() {
     for _ in 0..2 {
         assert!(next(&mut watch).await.is_ok());
     }
-    assert_eq!(next(&mut watch).await.expect_err("a repetition").kind, FailureKind::Server);
+    let repeated = Violation::OutOfOrder { sequence: 3, last: 3 };
+    // Nor is it ever again.
+    for _ in 0..2 {
+        let failure = next(&mut watch).await.expect_err("a repetition");
+        assert_eq!((failure.kind, failure.violation.as_deref()), (FailureKind::Server, Some(&repeated)));
+    }
+    assert_eq!(fake.script().requests.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -268,7 +272,7 @@ async fn the_token_is_read_at_every_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unix_socket_is_an_address() {
-    use refwatch_proto::server::git_event_service_server::GitEventServiceServer;
+    use crate::server::git_event_service_server::GitEventServiceServer;
     use tokio_stream::wrappers::UnixListenerStream;
 
     let mut tasks = JoinSet::new();

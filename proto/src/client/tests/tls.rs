@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use refwatch_proto::server::git_event_service_server::GitEventServiceServer;
+use crate::server::git_event_service_server::GitEventServiceServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport;

@@ -1,14 +1,14 @@
-//! A small server with a log, and a proxy in front of it that can be cut.
+//! A small server with a log, and a proxy in front of it that can be cut: to test subscribers against.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use refwatch_proto::server::git_event_service_server::{GitEventService, GitEventServiceServer};
-use refwatch_proto::v1::watch_events_request::Start;
-use refwatch_proto::v1::watch_events_response::Kind;
-use refwatch_proto::{EncodedFrame, v1};
+use crate::server::git_event_service_server::{GitEventService, GitEventServiceServer};
+use crate::v1::watch_events_request::Start;
+use crate::v1::watch_events_response::Kind;
+use crate::{EncodedFrame, v1};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -17,12 +17,16 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, transport};
 
-pub(crate) const EPOCH: &str = "5f0c2a9be1d34478";
+/// Identity of the server.
+pub const SERVER_ID: &str = "0123456789abcdef";
+/// Identity of its log.
+pub const EPOCH: &str = "5f0c2a9be1d34478";
 /// Longest wait of a test for anything.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a stream does in place of following the log.
-pub(crate) enum Answer {
+#[derive(Debug)]
+pub enum Answer {
     /// Refuse the call.
     Refuse(Status),
     /// Send these, then end so.
@@ -32,39 +36,54 @@ pub(crate) enum Answer {
 }
 
 /// What tests look at and change.
-#[derive(Default)]
-pub(crate) struct Script {
+#[derive(Debug, Default)]
+pub struct Script {
     /// Answers to the next calls; then the log is followed.
-    pub(crate) answers: VecDeque<Answer>,
+    pub answers: VecDeque<Answer>,
     /// Every request, with its authorization.
-    pub(crate) requests: Vec<(v1::WatchEventsRequest, Option<String>)>,
+    pub requests: Vec<(v1::WatchEventsRequest, Option<String>)>,
     /// Events that are sent again before those after the cursor.
-    pub(crate) repeated: u64,
+    pub repeated: u64,
 }
 
 /// A server whose log has the events 1 to `last`.
-#[derive(Clone)]
-pub(crate) struct Fake {
+#[derive(Clone, Debug)]
+pub struct Fake {
     last: watch::Sender<u64>,
     script: Arc<Mutex<Script>>,
     streams: TaskTracker,
 }
 
-impl Fake {
-    pub(crate) fn new() -> Self {
+impl Default for Fake {
+    fn default() -> Self {
         Self { last: watch::Sender::new(0), script: Arc::default(), streams: TaskTracker::new() }
     }
+}
 
-    pub(crate) fn script(&self) -> MutexGuard<'_, Script> {
+impl Fake {
+    /// A server without events.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Locks the script.
+    ///
+    /// # Panics
+    /// After a panic with the lock.
+    pub fn script(&self) -> MutexGuard<'_, Script> {
         self.script.lock().expect("no test fails with the lock")
     }
 
-    pub(crate) fn append(&self, count: u64) {
+    /// Appends as many events, each a new branch named like its sequence.
+    pub fn append(&self, count: u64) {
         self.last.send_modify(|last| *last += count);
     }
 
     /// Serves on a free port until the set is dropped.
-    pub(crate) async fn serve(&self, tasks: &mut JoinSet<()>) -> SocketAddr {
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn serve(&self, tasks: &mut JoinSet<()>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let server = transport::Server::builder().add_service(GitEventServiceServer::new(self.clone()));
@@ -105,7 +124,8 @@ impl Fake {
     }
 }
 
-pub(crate) fn cursor(sequence: u64) -> String {
+/// The cursor after an event.
+pub fn cursor(sequence: u64) -> String {
     format!("cursor-{sequence:020}")
 }
 
@@ -113,11 +133,18 @@ fn sequence_of(cursor: &str) -> u64 {
     cursor.strip_prefix("cursor-").and_then(|digits| digits.parse().ok()).expect("a cursor of this server")
 }
 
-pub(crate) fn started(sequence: u64) -> Kind {
-    Kind::Started(v1::Started { epoch: EPOCH.to_owned(), cursor: cursor(sequence), ..Default::default() })
+/// Begins a stream after an event.
+pub fn started(sequence: u64) -> Kind {
+    Kind::Started(v1::Started {
+        server_id: SERVER_ID.to_owned(),
+        epoch: EPOCH.to_owned(),
+        cursor: cursor(sequence),
+        ..Default::default()
+    })
 }
 
-pub(crate) fn events(first: u64, last: u64) -> Kind {
+/// A batch of events.
+pub fn events(first: u64, last: u64) -> Kind {
     let events = (first..=last)
         .map(|sequence| v1::GitEvent {
             event_id: format!("{EPOCH}.{sequence}"),
@@ -125,6 +152,7 @@ pub(crate) fn events(first: u64, last: u64) -> Kind {
             cursor: cursor(sequence),
             ref_name: format!("refs/heads/{sequence}"),
             r#type: v1::GitEventType::BranchCreated.into(),
+            transaction: Some(v1::Transaction { id: format!("t{sequence}"), index: 0, size: 1 }),
             ..Default::default()
         })
         .collect();
@@ -231,15 +259,21 @@ impl GitEventService for Fake {
 }
 
 /// Passes connections on, until they are cut.
-pub(crate) struct Proxy {
-    pub(crate) address: SocketAddr,
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
     /// Counts cuts; connections end when it moves.
     cuts: watch::Sender<u64>,
     open: watch::Sender<bool>,
 }
 
 impl Proxy {
-    pub(crate) async fn to(upstream: SocketAddr, tasks: &mut JoinSet<()>) -> Self {
+    /// Listens on a free port until the set is dropped.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn to(upstream: SocketAddr, tasks: &mut JoinSet<()>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let proxy = Self { address, cuts: watch::Sender::new(0), open: watch::Sender::new(true) };
@@ -265,12 +299,12 @@ impl Proxy {
     }
 
     /// Breaks every connection there is.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.cuts.send_modify(|count| *count += 1);
     }
 
     /// Breaks new connections too, or lets them through.
-    pub(crate) fn let_through(&self, open: bool) {
+    pub fn let_through(&self, open: bool) {
         self.open.send_replace(open);
     }
 }

@@ -2,25 +2,27 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use refwatch_proto::limits::PROGRESS_INTERVAL_MS_DEFAULT;
-use refwatch_proto::v1::watch_events_request::Start;
-use refwatch_proto::v1::watch_events_response::Kind;
-use refwatch_proto::v1::{
+use crate::limits::PROGRESS_INTERVAL_MS_DEFAULT;
+use crate::v1::watch_events_request::Start;
+use crate::v1::watch_events_response::Kind;
+use crate::v1::{
     EventBatch, Progress, Reset, SnapshotBegin, SnapshotEnd, SnapshotRefs, Started, WatchEventsRequest,
     WatchEventsResponse,
 };
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use futures_util::Stream;
+use futures_util::stream::try_unfold;
 use tonic::Streaming;
 
 use super::order::Order;
-use super::{Failure, FailureKind, Server};
+use super::{Failure, FailureKind, Server, Verify, Violation};
 
 /// Longest delay that a server can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// What to do when the very first connection fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FirstConnect {
+pub enum FirstConnect {
     /// Fail.
     Fail,
     /// Go on trying, as after a disconnection.
@@ -29,32 +31,47 @@ pub(crate) enum FirstConnect {
 
 /// How a watch deals with trouble.
 #[derive(Clone, Debug)]
-pub(crate) struct Policy {
+pub struct Policy {
     /// See there.
-    pub(crate) first_connect: FirstConnect,
-    /// Delays between tries; a longer one that the server asks for is stronger.
-    pub(crate) backoff: ExponentialBuilder,
+    pub first_connect: FirstConnect,
+    /// Delay before the first further try. It doubles with each that fails, up to `backoff_max`, each time with up to
+    /// as much again at random, so that subscribers of one server do not come back all at once. A longer one that the
+    /// server asks for (RetryInfo) is stronger, up to 300 s.
+    pub backoff_min: Duration,
+    /// Longest delay, the random part not counted.
+    pub backoff_max: Duration,
     /// A stream without any message for this long is given up. At least twice the request's progress interval.
-    pub(crate) silence_max: Duration,
+    pub silence_max: Duration,
+    /// What is held against the contract.
+    pub verify: Verify,
 }
 
 impl Default for Policy {
     fn default() -> Self {
         Self {
             first_connect: FirstConnect::Fail,
-            backoff: ExponentialBuilder::new()
-                .with_min_delay(Duration::from_millis(100))
-                .with_max_delay(Duration::from_secs(15))
-                .without_max_times()
-                .with_jitter(),
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(15),
             silence_max: 3 * Duration::from_millis(u64::from(PROGRESS_INTERVAL_MS_DEFAULT)),
+            verify: Verify::default(),
         }
+    }
+}
+
+impl Policy {
+    fn backoff(&self) -> ExponentialBackoff {
+        ExponentialBuilder::new()
+            .with_min_delay(self.backoff_min)
+            .with_max_delay(self.backoff_max)
+            .without_max_times()
+            .with_jitter()
+            .build()
     }
 }
 
 /// What a watch tells.
 #[derive(Clone, Debug)]
-pub(crate) enum Update {
+pub enum Update {
     /// A stream began; after a reconnection it began where the last one ended.
     Started(Started),
     /// What is known of refs is stale. Comes again if the connection broke before the snapshot was whole.
@@ -75,9 +92,27 @@ pub(crate) enum Update {
     Reconnected,
 }
 
+impl Update {
+    /// Resume token that stands right after it; `None` where there is none, as within a snapshot.
+    pub fn cursor(&self) -> Option<&str> {
+        let cursor = match self {
+            Self::Started(started) => &started.cursor,
+            Self::SnapshotEnd(end) => &end.cursor,
+            Self::Events(batch) => &batch.cursor,
+            Self::Progress(progress) => &progress.cursor,
+            Self::SnapshotBegin(_)
+            | Self::SnapshotRefs(_)
+            | Self::Reset(_)
+            | Self::Disconnected(_)
+            | Self::Reconnected => return None,
+        };
+        Some(cursor.as_str()).filter(|cursor| !cursor.is_empty())
+    }
+}
+
 /// A stream of events without end.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct Watch {
     server: Server,
     request: WatchEventsRequest,
     policy: Policy,
@@ -92,12 +127,15 @@ pub(crate) struct Watch {
     disconnection_told: bool,
     /// Told with the next call.
     pending: Option<Update>,
+    /// The server is not to be believed any more.
+    distrust: Option<Failure>,
 }
 
 impl Watch {
     /// A watch from where the request says. Connects at the first [`Watch::next`].
-    pub(crate) fn new(server: Server, request: WatchEventsRequest, policy: Policy) -> Self {
-        let backoff = policy.backoff.build();
+    pub fn new(server: Server, request: WatchEventsRequest, policy: Policy) -> Self {
+        let backoff = policy.backoff();
+        let order = Order::new(policy.verify, request.filter.as_ref());
         Self {
             server,
             request,
@@ -105,12 +143,13 @@ impl Watch {
             stream: None,
             backoff,
             delay: None,
-            order: Order::default(),
+            order,
             resume: None,
             in_snapshot: false,
             ever_started: false,
             disconnection_told: false,
             pending: None,
+            distrust: None,
         }
     }
 
@@ -120,8 +159,11 @@ impl Watch {
     ///
     /// # Errors
     /// A failure that trying again does not heal. A transient one only before the first stream, and if
-    /// [`FirstConnect::Fail`] is set.
-    pub(crate) async fn next(&mut self) -> Result<Update, Failure> {
+    /// [`FirstConnect::Fail`] is set. After a [`Violation`](super::Violation) every further call gives it again.
+    pub async fn next(&mut self) -> Result<Update, Failure> {
+        if let Some(failure) = &self.distrust {
+            return Err(failure.clone());
+        }
         if let Some(update) = self.pending.take() {
             return Ok(update);
         }
@@ -135,6 +177,14 @@ impl Watch {
                 Some(Received::TryAgain) | None => {}
             }
         }
+    }
+
+    /// The same as a stream: it ends after the first failure that [`Watch::next`] gives.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Update, Failure>> + Send {
+        try_unfold(self, |mut watch| async move {
+            let update = watch.next().await?;
+            Ok(Some((update, watch)))
+        })
     }
 
     /// One message of the present stream, or of a new one.
@@ -209,14 +259,17 @@ impl Watch {
                 self.order.snapshot(begin.sequence);
                 Update::SnapshotBegin(begin)
             }
-            Kind::SnapshotRefs(refs) => Update::SnapshotRefs(refs),
+            Kind::SnapshotRefs(refs) => {
+                self.order.refs(&refs);
+                Update::SnapshotRefs(refs)
+            }
             Kind::SnapshotEnd(end) => {
                 self.in_snapshot = false;
                 self.resume_from(&end.cursor);
                 Update::SnapshotEnd(end)
             }
             Kind::Events(batch) => {
-                let events = self.order.admit(batch.events)?;
+                let events = self.order.admit(batch.events).map_err(|violation| self.distrust(violation))?;
                 self.resume_from(&batch.cursor);
                 self.steady();
                 Update::Events(EventBatch { events, cursor: batch.cursor })
@@ -235,6 +288,13 @@ impl Watch {
         Ok(Some(Received::Update(update)))
     }
 
+    fn distrust(&mut self, violation: Violation) -> Failure {
+        self.stream = None;
+        let failure = Failure::from(violation);
+        self.distrust = Some(failure.clone());
+        failure
+    }
+
     /// Half a snapshot is nothing to resume from: until it is whole, the last cursor stands.
     fn resume_from(&mut self, cursor: &str) {
         if !cursor.is_empty() && !self.in_snapshot {
@@ -244,7 +304,7 @@ impl Watch {
 
     /// The stream works, not only its beginning: the next disconnection starts with short delays again.
     fn steady(&mut self) {
-        self.backoff = self.policy.backoff.build();
+        self.backoff = self.policy.backoff();
     }
 }
 
