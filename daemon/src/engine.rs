@@ -115,6 +115,10 @@ pub(crate) struct Engine {
     pub(crate) roots: Vec<Root>,
     /// Not every folder of the roots can be watched: they are walked as often as repositories are polled.
     pub(crate) roots_polled: AtomicBool,
+    /// When the last walk over all roots that has ended began.
+    walk_began: Mutex<Option<Instant>>,
+    /// A repository is not at its path, and only a walk over the roots shows whether it has moved.
+    walk_wanted: AtomicBool,
     pub(crate) followed: RwLock<Followed>,
     /// Repositories that notifications do not reach.
     pub(crate) polled: RwLock<HashSet<RepositoryKey>>,
@@ -155,6 +159,8 @@ impl Engine {
         let engine = Arc::new(Self {
             roots: roots.collect(),
             roots_polled: AtomicBool::new(notifier.is_none()),
+            walk_began: Mutex::default(),
+            walk_wanted: AtomicBool::new(false),
             settings: parts.settings,
             store: parts.store,
             log: parts.log,

@@ -26,8 +26,8 @@ fn long(repo: &Repo, commits: usize) -> [String; 2] {
 #[test]
 fn a_slow_question_of_one_repository_keeps_no_other_waiting() {
     let world = World::new();
-    let slow = world.repo("slow.git");
-    let quick = world.repo("quick.git");
+    let slow = world.repo_of_files("slow.git");
+    let quick = world.repo_of_files("quick.git");
     let tips = long(&slow, 60_000);
     let [one, two] = quick.history();
     slow.update(&format!("create refs/heads/main {}\n", tips[0]));
@@ -56,7 +56,7 @@ fn a_slow_question_of_one_repository_keeps_no_other_waiting() {
 #[test]
 fn an_event_has_the_path_of_its_time_also_when_the_repository_moves_before_it_is_told() {
     let world = World::new();
-    let repo = world.repo("before.git");
+    let repo = world.repo_of_files("before.git");
     let tips = long(&repo, 60_000);
     repo.update(&format!("create refs/heads/main {}\n", tips[0]));
     let daemon = Options::new(&world).set("ancestry.time_ms_max", "60000").start();
@@ -84,7 +84,7 @@ fn an_event_has_the_path_of_its_time_also_when_the_repository_moves_before_it_is
 #[test]
 fn what_the_budget_does_not_reach_is_unknown_and_never_wrong() {
     let world = World::new();
-    let repo = world.repo("a.git");
+    let repo = world.repo_of_files("a.git");
     let tips = long(&repo, 2_000);
     repo.update(&format!("create refs/heads/main {}\n", tips[0]));
     let mut stage = Stage::over(Options::new(&world).set("ancestry.commits_max", "600"), world, repo);

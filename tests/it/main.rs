@@ -24,5 +24,7 @@ mod reftable;
 mod repositories;
 mod resume;
 mod sidecar;
+mod soak;
 mod speed;
 mod types;
+mod writers;

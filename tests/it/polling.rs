@@ -22,7 +22,7 @@ fn polling_tells_the_truth() {
         let mut random = Random::new(3);
         for _ in 0..6 {
             for _ in 0..5 {
-                random.of(&Writer::ALL).step(&stage.repo, &commits, &mut random);
+                random.of(Writer::of(&stage.repo)).step(&stage.repo, &commits, &mut random);
             }
             stage.validate();
         }
@@ -73,4 +73,36 @@ fn polling_finds_repositories_that_come_move_and_go() {
     let recording = has(&stage.recorder, Type::RepositoryDeleted);
     assert!(!recording.types().contains(&Type::BranchDeleted));
     validate::all(&stage.recorder.settle(&stage.client), &stage.client.on_disk(&[&stage.repo]));
+}
+
+#[test]
+fn polling_meets_what_moves_behind_the_first_walk() {
+    const REPOSITORIES: usize = 12;
+    let world = World::new();
+    let mut repos: Vec<Repo> =
+        (0..REPOSITORIES).map(|number| world.repo(&format!("a/{number}-0.git"))).collect();
+    let options = Options::new(&world).flag("--watch-mode", "poll").flag("--poll-interval-ms", "20");
+    let mut daemon = options.clone().start();
+    let mut recorder = daemon.client().record_snapshot();
+    for round in 1..6 {
+        daemon.kill9();
+        daemon = options.clone().launch();
+        // All the time of the first walk, within the directory that it reads and to others.
+        for step in 0..4 {
+            for (number, repo) in repos.iter_mut().enumerate() {
+                let path = format!("{}/{number}-{round}-{step}.git", ["a", "b"][(number + step) % 2]);
+                let to = world.root.join(&path);
+                fs::create_dir_all(to.parent().expect("below the root")).expect("made");
+                fs::rename(&repo.git_dir, &to).expect("renamed");
+                *repo = Repo::at(to, &path, Flavour::PLAIN);
+            }
+        }
+        let client = daemon.client();
+        recorder.resume(&client);
+        let recording = recorder.settle(&client);
+        let of = |kind| recording.of_type(kind).len();
+        assert_eq!((of(Type::RepositoryDeleted), of(Type::RepositoryDiscovered)), (0, 0), "round {round}");
+        assert!(of(Type::RepositoryMoved) > 0, "round {round}");
+        validate::all(&recording, &client.on_disk(&repos.iter().collect::<Vec<_>>()));
+    }
 }

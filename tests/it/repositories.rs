@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use refwatch_proto::v1::{GitEventType as Type, Origin, RefChange};
-use refwatch_tests::{Daemon, Flavour, Options, Repo, World, git_in, validate};
+use refwatch_proto::v1::{GitEventType as Type, RefChange};
+use refwatch_tests::{Daemon, Flavour, Options, Repo, Variant, World, git_in, validate};
 
 #[test]
 fn a_repository_that_appears_is_discovered_and_brings_its_refs_as_created() {
@@ -74,7 +74,7 @@ fn a_repository_that_goes_is_one_event_and_no_flood_of_deletions() {
 #[test]
 fn a_repository_removed_slowly_file_by_file_is_no_flood_of_deletions_either() {
     let world = World::new();
-    let repo = world.repo("gone.git");
+    let repo = world.repo_of_files("gone.git");
     let [one] = repo.history();
     let lines: String = (0..20).map(|index| format!("create refs/heads/b{index} {one}\n")).collect();
     repo.update(&lines);
@@ -265,7 +265,7 @@ fn a_folder_that_is_renamed_away_and_back_is_still_watched() {
     repo.update(&format!("update refs/heads/main {two}\n"));
     let recording = recorder.settle(&client);
     let event = recording.events.last().expect("an event");
-    assert_eq!((event.r#type(), event.origin()), (Type::BranchUpdated, Origin::Notify));
+    assert_eq!((event.r#type(), event.origin()), (Type::BranchUpdated, Variant::now().origin()));
     validate::all(&recording, &client.on_disk(&[&repo]));
 }
 
@@ -287,7 +287,8 @@ fn a_repository_deeper_than_is_looked_for_is_still_followed_when_it_is_known() {
 #[test]
 fn refs_below_a_directory_that_is_replaced_by_another_are_deleted() {
     let world = World::new();
-    let (repo, [one, _]) = prepared(&world, "app.git");
+    let repo = world.repo_of_files("app.git");
+    let [one, _] = repo.history();
     repo.update(&format!(
         "create refs/heads/a/1 {one}\ncreate refs/heads/a/2 {one}\ncreate refs/heads/b/3 {one}\n"
     ));

@@ -12,11 +12,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::variant::Variant;
 use crate::world::World;
 use crate::{DEADLINE, binary, http};
 
 /// Lines of the log that are printed when a test fails.
 const LINES_SHOWN_MAX: usize = 200;
+
+/// Between two looks of a daemon that polls, in milliseconds.
+const POLL_INTERVAL_MS: &str = "20";
 
 /// Between two looks at what cannot be waited for.
 const POLL: Duration = Duration::from_millis(10);
@@ -86,6 +90,12 @@ impl Options {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", "/nonexistent")
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
+        // By the environment: flags of a test are stronger.
+        if Variant::now().polls {
+            command
+                .env("REFWATCH_WATCH__MODE", "poll")
+                .env("REFWATCH_WATCH__POLL_INTERVAL_MS", POLL_INTERVAL_MS);
+        }
         command.arg("serve").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.args(["--log-format", "json", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
         command.arg("--db").arg(&self.database);

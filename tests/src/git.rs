@@ -29,7 +29,12 @@ impl Flavour {
 
 /// A command that runs git in a directory, with a fixed identity and time, and no configuration but the repository's.
 pub(crate) fn command(directory: &Path) -> Command {
-    let mut command = Command::new("git");
+    command_of(Path::new("git"), directory)
+}
+
+/// As [`command`], with a certain git.
+pub(crate) fn command_of(program: &Path, directory: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .current_dir(directory)
         .env_clear()
@@ -73,7 +78,15 @@ pub(crate) fn feed<A: AsRef<OsStr>>(directory: &Path, arguments: &[A], input: &[
 /// # Panics
 /// When git cannot be run.
 pub(crate) fn try_feed<A: AsRef<OsStr>>(directory: &Path, arguments: &[A], input: &[u8]) -> Output {
-    let mut git = command(directory)
+    fed(command(directory), arguments, input)
+}
+
+/// Runs a command of git with something on standard input, whatever comes of it.
+///
+/// # Panics
+/// When git cannot be run.
+pub(crate) fn fed<A: AsRef<OsStr>>(mut command: Command, arguments: &[A], input: &[u8]) -> Output {
+    let mut git = command
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -10,16 +10,19 @@ mod daemon;
 mod example;
 mod git;
 pub mod http;
+mod library;
 mod printing;
 mod proxy;
 mod random;
 mod recorder;
 mod reporter;
+pub mod soak;
 mod source;
 mod state;
 mod tail;
 pub mod tools;
 pub mod validate;
+mod variant;
 mod world;
 
 use std::time::Duration;
@@ -28,6 +31,7 @@ pub use client::{Client, Refusal, Stream, filter, refs_filter, repositories_filt
 pub use daemon::{Daemon, Options};
 pub use example::{Example, Language};
 pub use git::{Flavour, git_in};
+pub use library::Library;
 pub use printing::Printing;
 pub use proxy::Proxy;
 pub use random::{Random, Writer};
@@ -36,6 +40,7 @@ pub use reporter::{Reporter, refused};
 pub use source::Source;
 pub use state::{Refs, State, Value};
 pub use tail::Tail;
+pub use variant::Variant;
 pub use world::{Repo, World};
 
 /// A wait that only a failing test reaches.

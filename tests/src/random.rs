@@ -51,7 +51,12 @@ impl Writer {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Git, Self::Gix, Self::Editor, Self::Rsync];
 
-    /// Makes one step of a history in a repository of ref files.
+    /// Those that write to such a repository: into tables git alone.
+    pub fn of(repo: &Repo) -> &'static [Self] {
+        if repo.flavour.ref_format == "files" { &Self::ALL } else { &[Self::Git] }
+    }
+
+    /// Makes one step of a history in a repository that it writes to.
     pub fn step(self, repo: &Repo, commits: &[String], random: &mut Random) {
         let names = ["refs/heads/main", "refs/heads/a/b", "refs/tags/t", "refs/notes/n", "refs/x/y"];
         let name = *random.of(&names);

@@ -1,7 +1,8 @@
 //! Keeps everything that a stream brings.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use refwatch_proto::v1::watch_events_request::Start;
 use refwatch_proto::v1::watch_events_response::Kind;
@@ -119,6 +120,8 @@ impl Recording {
 pub struct Recorder {
     shared: Arc<(Mutex<Recording>, Condvar)>,
     request: WatchEventsRequest,
+    /// Between two messages, in microseconds.
+    pause_us: Arc<AtomicU64>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -128,7 +131,7 @@ impl Recorder {
     /// # Panics
     /// When it is refused.
     pub fn start(client: &Client, request: WatchEventsRequest) -> Self {
-        let mut recorder = Self { shared: Arc::default(), request, task: None };
+        let mut recorder = Self { shared: Arc::default(), request, pause_us: Arc::default(), task: None };
         recorder.open(client, recorder.request.clone()).expect("the stream is accepted");
         let snapshot = matches!(recorder.request.start, Some(Start::Snapshot(_)));
         recorder.wait("the stream begins", |recording| {
@@ -160,7 +163,8 @@ impl Recorder {
         self.lock().ended = None;
         let mut stream = client.watch(request)?;
         let shared = Arc::clone(&self.shared);
-        self.task = Some(runtime().spawn(async move { read(&mut stream, &shared).await }));
+        let pause_us = Arc::clone(&self.pause_us);
+        self.task = Some(runtime().spawn(async move { read(&mut stream, &shared, &pause_us).await }));
         Ok(())
     }
 
@@ -171,6 +175,23 @@ impl Recorder {
             // Until it has ended it may still record something.
             drop(runtime().block_on(task));
         }
+    }
+
+    /// Takes a pause after each message from now on: a subscriber that is slow, or no longer.
+    pub fn pause(&self, pause: Duration) {
+        self.pause_us.store(u64::try_from(pause.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The last connection has ended.
+    pub fn has_ended(&self) -> bool {
+        self.lock().ended.is_some()
+    }
+
+    /// Takes the events out of the recording.
+    pub fn take(&self) -> Vec<GitEvent> {
+        let mut recording = self.lock();
+        recording.batches.clear();
+        std::mem::take(&mut recording.events)
     }
 
     /// What has been recorded so far.
@@ -227,8 +248,12 @@ impl Drop for Recorder {
     }
 }
 
-async fn read(stream: &mut Stream, shared: &(Mutex<Recording>, Condvar)) {
+async fn read(stream: &mut Stream, shared: &(Mutex<Recording>, Condvar), pause_us: &AtomicU64) {
     loop {
+        let pause = Duration::from_micros(pause_us.load(Ordering::Relaxed));
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
         let next = stream.next_async().await;
         let mut recording = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ended = next.map(|kind| recording.take(kind)).err();

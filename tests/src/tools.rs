@@ -1,11 +1,16 @@
 //! Programs of others that judge refwatch: Python's clients, promtool, buf, systemd's tools and more.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tempfile::TempDir;
+
+/// JGit and what it needs, where Debian's `libjgit-java` puts them.
+const DEBIAN_JGIT: &str =
+    "/usr/share/java/org.eclipse.jgit.jar:/usr/share/java/slf4j-api.jar:/usr/share/java/slf4j-nop.jar";
 
 /// A command, where the program can be had. Where it cannot, that is said, and `CI=true` makes it a failure.
 #[expect(clippy::print_stderr, reason = "says why a test passes without having looked")]
@@ -17,6 +22,18 @@ fn found(program: &Path, argument: &str, remedy: &str) -> bool {
         eprintln!("skipped: {} {argument} does not run: {remedy}", program.display());
     }
     ran
+}
+
+/// As [`found`], of a file.
+#[expect(clippy::print_stderr, reason = "says why a test passes without having looked")]
+fn found_file(path: &Path, remedy: &str) -> bool {
+    let there = path.is_file();
+    let needed = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(there || !needed, "{} is not there: {remedy}", path.display());
+    if !there {
+        eprintln!("skipped: {} is not there: {remedy}", path.display());
+    }
+    there
 }
 
 /// `promtool`, if it is there.
@@ -115,6 +132,69 @@ pub fn python(script: &str) -> Option<Command> {
     command.env("PYTHONPATH", generated.as_ref()?.path());
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script));
     Some(command)
+}
+
+/// The Python that `REFWATCH_PYTHON` names, to run `tests/python/writer.py`, if it is there with this package.
+///
+/// # Panics
+/// When it is not there and `CI=true`.
+pub fn python_with(package: &str) -> Option<Command> {
+    static FOUND: Mutex<BTreeMap<String, bool>> = Mutex::new(BTreeMap::new());
+    let program = PathBuf::from(std::env::var_os("REFWATCH_PYTHON").unwrap_or_else(|| "python3".into()));
+    let mut known = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    let there = *known.entry(package.to_owned()).or_insert_with(|| {
+        found(&program, &format!("-cimport {package}"), &format!("REFWATCH_PYTHON names one with {package}"))
+    });
+    drop(known);
+    let mut command = Command::new(&program);
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python/writer.py")).arg(package);
+    there.then_some(command)
+}
+
+/// `tests/java/Writer.java`, which writes with JGit, if a compiler for Java and JGit are there. `REFWATCH_JGIT` is the
+/// class path of JGit; without it, it is looked for where Debian has it.
+///
+/// # Panics
+/// When they are not there and `CI=true`.
+pub fn jgit_writer() -> Option<Command> {
+    static COMPILED: OnceLock<Option<TempDir>> = OnceLock::new();
+    let jars = std::env::var("REFWATCH_JGIT").unwrap_or_else(|_| DEBIAN_JGIT.to_owned());
+    let compiled = COMPILED.get_or_init(|| {
+        let remedy = "apt-get install default-jdk-headless libjgit-java";
+        let is_there = found(Path::new("javac"), "-version", remedy)
+            && jars.split(':').all(|jar| found_file(Path::new(jar), remedy));
+        is_there.then(|| {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let mut javac = Command::new("javac");
+            javac.args(["-cp", &jars, "-d"]).arg(directory.path());
+            javac.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("java/Writer.java"));
+            let output = javac.output().expect("it ran before");
+            assert!(output.status.success(), "javac failed: {}", String::from_utf8_lossy(&output.stderr));
+            directory
+        })
+    });
+    let directory = compiled.as_ref()?.path();
+    let mut command = Command::new("java");
+    // It lives for one edit: compiling well takes longer than running badly.
+    command.args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp"]);
+    command.arg(format!("{}:{jars}", directory.display())).arg("Writer");
+    Some(command)
+}
+
+/// A git of another version than the first on PATH, further along it.
+pub fn other_git() -> Option<&'static Path> {
+    static OTHER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let version = |program: &Path| {
+        let output = Command::new(program).arg("--version").output().ok()?;
+        output.status.success().then_some(output.stdout)
+    };
+    let other = OTHER.get_or_init(|| {
+        let first = version(Path::new("git"));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let others = std::env::split_paths(&path).map(|directory| directory.join("git"));
+        others.filter(|program| program.is_file()).find(|program| version(program) != first)
+    });
+    other.as_deref()
 }
 
 fn generate(program: &Path) -> TempDir {

@@ -2,15 +2,18 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::binary;
 use crate::git::{self, Flavour};
 use crate::source::Source;
 use crate::state::Refs;
+use crate::variant::Variant;
 
 /// A temporary place with a root, the repositories below it, and the daemon's database. Gone when dropped.
 #[derive(Debug)]
@@ -49,6 +52,11 @@ impl World {
         Self { home, root }
     }
 
+    /// Leaves everything where it is; the place.
+    pub fn keep(self) -> PathBuf {
+        self.home.keep()
+    }
+
     /// A path beside the root.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
@@ -64,13 +72,33 @@ impl World {
         self.repo_as(path, Flavour::PLAIN)
     }
 
-    /// Makes a repository below the root.
+    /// Makes a repository below the root, as the variant has it where the flavour is plain.
     pub fn repo_as(&self, path: &str, flavour: Flavour) -> Repo {
+        let repo = self.repo_exactly(path, Variant::now().instead_of(flavour));
+        if Variant::now().has_hooks {
+            repo.install_hooks();
+        }
+        repo
+    }
+
+    /// Makes a bare repository of ref files below the root, for tests that write such files themselves. All else is as
+    /// the variant has it.
+    pub fn repo_of_files(&self, path: &str) -> Repo {
+        let repo = self.repo_exactly(path, Flavour { ref_format: "files", ..Variant::now().flavour });
+        if Variant::now().has_hooks {
+            repo.install_hooks();
+        }
+        repo
+    }
+
+    /// Makes a repository below the root, whatever the variant.
+    pub fn repo_exactly(&self, path: &str, flavour: Flavour) -> Repo {
         Repo::init(&self.root, path, flavour)
     }
 
     /// Makes a repository beside the root, for commits to be pushed from.
     pub fn source(&self, flavour: Flavour) -> Source {
+        let flavour = Variant::now().instead_of(flavour);
         Source::new(Repo::init(self.home.path(), &format!("source-{}.git", flavour.object_format), flavour))
     }
 }
@@ -164,11 +192,19 @@ impl Repo {
     /// # Panics
     /// When it fails.
     pub fn gix(&self, arguments: &[&str]) -> String {
-        let mut writer = Command::new(crate::binary::gix_writer());
-        let output = writer.arg(&self.git_dir).args(arguments).output().expect("gix-writer runs");
+        let output = self.try_gix(arguments);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "gix-writer {arguments:?} failed: {said}");
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// As [`Repo::gix`], whatever comes of it.
+    ///
+    /// # Panics
+    /// When gix-writer cannot be run.
+    pub fn try_gix(&self, arguments: &[&str]) -> Output {
+        let mut writer = Command::new(binary::gix_writer());
+        writer.arg(&self.git_dir).args(arguments).output().expect("gix-writer runs")
     }
 
     /// Writes a file below the git directory in place, as a text editor of the simple kind does.
@@ -176,9 +212,17 @@ impl Repo {
     /// # Panics
     /// When it cannot.
     pub fn write(&self, relative: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        self.try_write(relative, content).expect("written");
+    }
+
+    /// As [`Repo::write`].
+    ///
+    /// # Errors
+    /// When others remove the directory meanwhile, as git does with those that are empty.
+    pub fn try_write(&self, relative: impl AsRef<Path>, content: impl AsRef<[u8]>) -> io::Result<()> {
         let path = self.git_dir.join(relative);
-        fs::create_dir_all(path.parent().expect("below the repository")).expect("a directory");
-        fs::write(path, content).expect("written");
+        fs::create_dir_all(path.parent().expect("below the repository"))?;
+        fs::write(path, content)
     }
 
     /// Writes a file below the git directory under another name and renames it into place, as rsync does.
@@ -186,13 +230,49 @@ impl Repo {
     /// # Panics
     /// When it cannot.
     pub fn replace(&self, relative: &str, content: impl AsRef<[u8]>) {
+        self.try_replace(relative, content).expect("written and renamed");
+    }
+
+    /// As [`Repo::replace`].
+    ///
+    /// # Errors
+    /// When others remove the directory meanwhile, as git does with those that are empty.
+    pub fn try_replace(&self, relative: &str, content: impl AsRef<[u8]>) -> io::Result<()> {
         let path = self.git_dir.join(relative);
         let directory = path.parent().expect("below the repository");
-        fs::create_dir_all(directory).expect("a directory");
+        fs::create_dir_all(directory)?;
         let name = path.file_name().expect("a file").as_bytes();
         let temporary = directory.join(OsStr::from_bytes(&[b".", name, b".Xq3f9z"].concat()));
-        fs::write(&temporary, content).expect("written");
-        fs::rename(&temporary, path).expect("renamed");
+        fs::write(&temporary, content)?;
+        fs::rename(&temporary, path)
+    }
+
+    /// Installs all hooks that record, by `refwatch hook install`.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn install_hooks(&self) {
+        self.hook(&["install", "--phases", "pre-receive,update,post-receive,reference-transaction"]);
+    }
+
+    /// Removes them, by `refwatch hook remove`.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub fn remove_hooks(&self) {
+        self.hook(&["remove"]);
+    }
+
+    fn hook(&self, arguments: &[&str]) {
+        let mut command = Command::new(binary::refwatch());
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", "/nonexistent")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1");
+        let output = command.arg("hook").args(arguments).arg(&self.git_dir).output().expect("refwatch runs");
+        assert!(output.status.success(), "hook {arguments:?} {}: {output:?}", self.path);
     }
 
     /// The refs on disk, as Git tells them.

@@ -16,6 +16,7 @@ use std::time::Instant;
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RemoveKind, RenameMode};
 use notify::{ErrorKind, Event, EventKind, RecursiveMode, Watcher as _};
 
+use crate::scan::walk::is_link_of_jgit;
 use crate::wake::{Board, RepositoryKey, Wake};
 
 /// Why a directory is not watched.
@@ -360,6 +361,9 @@ fn wake_of(relative: &[u8], happened: Happened, directory: bool) -> Option<Wake<
     if of_a_ref && directory {
         return Some(Wake::Directory(relative));
     }
+    if of_a_ref && is_link_of_jgit(relative) {
+        return None;
+    }
     if of_a_ref {
         return match (relative.strip_suffix(b".lock"), happened) {
             (None, Happened::Came) => Some(Wake::Placed(relative)),
@@ -377,7 +381,10 @@ fn wake_of(relative: &[u8], happened: Happened, directory: bool) -> Option<Wake<
         b"config" => Some(Wake::Config),
         b"worktrees" => Some(Wake::Directory(relative)),
         b"refwatch" | b"refwatch/journal" => Some(Wake::Journal),
-        b"reftable/tables.list" if happened == Happened::Came => Some(Wake::Tables),
+        // Git renames it into place; dulwich writes it in place.
+        b"reftable/tables.list" if matches!(happened, Happened::Came | Happened::Written) => {
+            Some(Wake::Tables)
+        }
         _ => None,
     }
 }

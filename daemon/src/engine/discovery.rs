@@ -142,9 +142,23 @@ impl Engine {
 
     /// Walks all roots for repositories that are new.
     pub(crate) fn discover_all(self: &Arc<Self>, turns: &dyn Fn()) {
+        let began = Instant::now();
         for root in &self.roots {
             self.walk(root, &root.path, turns, |git_dir| self.meet(root, &git_dir, Whole::Notified));
         }
+        let mut last = lock(&self.walk_began);
+        *last = (*last).max(Some(began));
+    }
+
+    /// Says whether a repository that was missed at this time may yet be met by a walk over the roots, where nothing but a
+    /// walk shows that it moved; asks for one then.
+    fn awaits_walk(&self, missed: Instant) -> bool {
+        let awaits = self.roots_polled.load(Ordering::Relaxed)
+            && lock(&self.walk_began).is_none_or(|began| began < missed);
+        if awaits {
+            self.walk_wanted.store(true, Ordering::Relaxed);
+        }
+        awaits
     }
 
     /// Looks at paths of the roots at which something came or went.
@@ -448,8 +462,10 @@ impl Engine {
             return true;
         }
         let now = Instant::now();
-        let since = now.duration_since(*state.waits().gone.get_or_insert(now));
-        if since < DOUBT || (since < DOUBT_MAX && self.board.looks_at_roots()) {
+        let missed = *state.waits().gone.get_or_insert(now);
+        let since = now.duration_since(missed);
+        let may_be_met = self.board.looks_at_roots() || self.awaits_walk(missed);
+        if since < DOUBT || (since < DOUBT_MAX && may_be_met) {
             // It may be on its way to another path, where it will be met.
             self.board.put_back_whole(repository.key, Whole::Notified, DOUBT);
             return true;

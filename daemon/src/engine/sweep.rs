@@ -30,6 +30,9 @@ impl Engine {
             if !self.pause(Duration::ZERO) {
                 return;
             }
+            if self.walk_wanted.swap(false, Ordering::Relaxed) {
+                self.discover_all(&|| {});
+            }
         }
         self.slow.quiesce(Instant::now() + Duration::from_secs(60));
         if self.store.flush().is_err() {
@@ -140,7 +143,8 @@ impl Engine {
                 continue;
             }
             if self.roots_polled.load(Ordering::Relaxed)
-                && walked.elapsed() >= interval.max(walk_took * WALK_SHARE)
+                && (walked.elapsed() >= interval.max(walk_took * WALK_SHARE)
+                    || self.walk_wanted.swap(false, Ordering::Relaxed))
             {
                 walked = Instant::now();
                 self.discover_all(&|| heart.beat());

@@ -11,7 +11,7 @@ use crate::stage::Stage;
 #[test]
 fn guarantee_4_silent() {
     let world = World::new();
-    let repo = world.repo("a.git");
+    let repo = world.repo_of_files("a.git");
     let [one, two] = repo.history();
     repo.update(&format!("create refs/heads/main {one}\ncreate refs/heads/a/b {two}\n"));
     repo.git(&["tag", "-a", "-m", "m", "v1.0.0", &two]);

@@ -72,7 +72,8 @@ pub(crate) fn full(layout: &Layout, before_read: &mut dyn FnMut(&Path)) -> Resul
 pub(crate) fn one(layout: &Layout, name: &RefName) -> Result<Option<Observed>, ScanError> {
     let git = GitDir::open(layout)?;
     let path = name.as_bytes();
-    if path.starts_with(b"worktrees/") && !walk::is_per_worktree(name.within_worktree()) {
+    let is_shared = path.starts_with(b"worktrees/") && !walk::is_per_worktree(name.within_worktree());
+    if is_shared || walk::is_link_of_jgit(path) {
         return Ok(None);
     }
     let mut buffer = [0; LOOSE_BYTES_MAX + 1];

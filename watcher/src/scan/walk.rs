@@ -19,6 +19,25 @@ pub(crate) fn is_per_worktree(name: &[u8]) -> bool {
     name == b"HEAD" || PER_WORKTREE.iter().any(below)
 }
 
+/// Fewest hexadecimal digits of what JGit appends to the name of a lock: two numbers of a random UUID without leading
+/// zeroes, of which the second has sixteen digits.
+const JGIT_DIGITS_MIN: usize = 24;
+
+/// Most of them.
+const JGIT_DIGITS_MAX: usize = 32;
+
+/// Whether a path is that of JGit's second link to a lock file (`createNewFileAtomic` of its `FS_POSIX`), which is there
+/// with the new value in it for as long as the lock: by its name Git would take it for a ref.
+pub(crate) fn is_link_of_jgit(path: &[u8]) -> bool {
+    let dot = path.iter().rposition(|byte| *byte == b'.');
+    dot.is_some_and(|dot| {
+        let digits = &path[dot + 1..];
+        path[..dot].ends_with(b".lock")
+            && (JGIT_DIGITS_MIN..=JGIT_DIGITS_MAX).contains(&digits.len())
+            && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
 /// An open git directory.
 pub(crate) struct GitDir<'a> {
     pub(crate) fd: OwnedFd,
@@ -275,6 +294,7 @@ impl<'a> GitDir<'a> {
             match entry.kind {
                 FileType::Directory if !name.ends_with(b".lock") => pending.push(path.clone()),
                 FileType::RegularFile if name.ends_with(b".lock") => sink.lock(self, at, name, &path)?,
+                FileType::RegularFile if is_link_of_jgit(name) => {}
                 FileType::RegularFile | FileType::Symlink if !name.ends_with(b".lock") => {
                     if sink.file(self, at, name, &path)? == Met::Directory {
                         pending.push(path.clone());
@@ -322,5 +342,27 @@ impl Sink for Directories<'_> {
 
     fn lock(&mut self, _: &GitDir<'_>, _: BorrowedFd<'_>, _: &[u8], _: &[u8]) -> Result<(), ScanError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_link_of_jgit;
+
+    #[test]
+    fn the_second_link_to_a_lock_of_jgit_is_no_ref_and_what_looks_alike_is_one() {
+        assert!(is_link_of_jgit(b"refs/heads/main.lock.8b0317d98fa14ae6968b355d167a38e8"));
+        assert!(is_link_of_jgit(b"HEAD.lock.b0317d98fa14ae6968b355d167a38e8"));
+        for name in [
+            "refs/heads/main",
+            "refs/heads/main.lock.",
+            "refs/heads/main.lock.v2",
+            "refs/heads/main.lock.8b0317d98fa14ae6",
+            "refs/heads/main.lock.8b0317d98fa14ae6968b355d167a38e8a",
+            "refs/heads/main.8b0317d98fa14ae6968b355d167a38e8",
+            "refs/heads/main.lock.8B0317D98FA14AE6968B355D167A38E8",
+        ] {
+            assert!(!is_link_of_jgit(name.as_bytes()), "{name}");
+        }
     }
 }
