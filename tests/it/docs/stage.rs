@@ -21,7 +21,7 @@ tail)
     ;;
 serve)
     export REFWATCH_GRPC__ADDRESS=127.0.0.1:0 REFWATCH_HTTP__ADDRESS=127.0.0.1:0
-    export REFWATCH_STORE__PATH=${REFWATCH_STORE__PATH:-$PWD/served.db}
+    export REFWATCH_STORE__PATH=$PWD/served.db
     "$DOCS_PROGRAM" "$@" --log-format json 2>served.log &
     until grep -q '"message":"listening"' served.log; do
         kill -0 $! 2>/dev/null || { cat served.log >&2; exit 1; }
@@ -111,7 +111,7 @@ impl Stage {
             ("/var/spool/refwatch", beside("spool")),
             ("/path/to/repositories", root.clone()),
             ("/srv/git", root.clone()),
-            ("/data/repositories", root),
+            ("/data/repos", root),
         ];
         replaced.into_iter().fold(commands.to_owned(), |text, (from, to)| text.replace(from, &to))
     }
@@ -128,6 +128,7 @@ impl Stage {
             .env("DOCS_PROGRAM", binary::refwatch())
             .env("REFWATCH_SERVER", self.daemon.grpc().to_string())
             .env("REFWATCH_ROOTS", &self.world.root)
+            .env("REFWATCH_STORE__PATH", self.world.database())
             .env("DOCS_PACKAGES", packages().join(" "))
             .current_dir(self.world.beside("here"));
         command.stdin(Stdio::null()).output().expect("bash runs")
