@@ -10,6 +10,7 @@ use refwatch_core::push::{self, Closed, Ledger, Process, PushRules};
 use refwatch_core::reconcile::{Emitted, Mark, Reconciled, reconcile_patiently};
 use refwatch_core::{Look, ObjectFormat, Origin, RefName, RefState, Target};
 use refwatch_hook::DIRECTORY;
+use refwatch_hook::process::Stat;
 use refwatch_store::ReadError;
 use refwatch_watcher::journal;
 use refwatch_watcher::journal::{Beginning, Entry, Journal, PassedOver, Position, Recorded, Rest, Saved};
@@ -527,8 +528,7 @@ fn tell_pushes(
 ) {
     let is_untold =
         |name: &RefName| unjudged.contains(name) || reconciled.short.iter().any(|short| short.name == *name);
-    let rules =
-        PushRules { is_protected: &|name: &RefName| is_protected(&engine.protected, name.as_bytes()) };
+    let rules = PushRules { is_protected: &|name: &[u8]| is_protected(&engine.protected, name) };
     for closed in std::mem::take(&mut hooks.closing) {
         if closed.accepted.iter().any(|update| is_untold(&update.name)) {
             hooks.closing.push(closed);
@@ -542,7 +542,7 @@ fn tell_pushes(
 }
 
 /// True unless a process is known to have ended: its number is nobody's, or that of one that started at another time, or
-/// it only waits to be asked for its status (proc(5), `stat`, fields 3 and 22).
+/// it only waits to be asked for its status.
 fn is_running(process: Process) -> bool {
     let Some(pid) = i32::try_from(process.pid).ok().and_then(rustix::process::Pid::from_raw) else {
         return false;
@@ -551,11 +551,7 @@ fn is_running(process: Process) -> bool {
         return false;
     }
     // Where it cannot be read, as with `hidepid`, there is somebody all the same.
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)) else { return true };
-    // The name in parentheses may hold anything.
-    let Some((_, fields)) = stat.rsplit_once(')') else { return true };
-    let mut fields = fields.split_ascii_whitespace();
-    let has_ended = fields.next().is_some_and(|state| matches!(state, "Z" | "X"));
-    let started = fields.nth(18).and_then(|ticks| ticks.parse::<u64>().ok());
-    !has_ended && (process.start_ticks == 0 || started.is_none_or(|started| started == process.start_ticks))
+    Stat::of(process.pid).is_none_or(|stat| {
+        !stat.has_ended() && (process.start_ticks == 0 || stat.start_ticks == process.start_ticks)
+    })
 }

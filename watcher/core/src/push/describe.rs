@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 use super::{Closed, Rejected};
 use crate::event::{self, Extra, Summary};
 use crate::journal::Update;
-use crate::{Event, EventType, Origin, RefChange, RefName};
+use crate::refuse::{Refusal, refused};
+use crate::{Event, EventType, Origin, RefChange};
 
 /// [`Extra::reason`] of a `PUSH_RECEIVED`.
 pub const REASON_PUSH: &str = "push";
@@ -15,8 +16,8 @@ pub const REASON_PUSH: &str = "push";
 /// What a repository's configuration says about naming refusals.
 #[derive(Clone, Copy)]
 pub struct PushRules<'a> {
-    /// True for the name of a protected ref.
-    pub is_protected: &'a dyn Fn(&RefName) -> bool,
+    /// True for the full name of a protected ref.
+    pub is_protected: &'a dyn Fn(&[u8]) -> bool,
 }
 
 /// Names the events of one push and numbers them as one transaction: a refusal each for what was rejected, in order,
@@ -33,21 +34,14 @@ pub fn describe(closed: &Closed, rules: &PushRules<'_>) -> Vec<Event> {
 
 fn refusal(rejected: &Rejected, rules: &PushRules<'_>, extra: Extra) -> Event {
     let Update { name, old, new } = &rejected.update;
-    let kind =
-        if (rules.is_protected)(name) { EventType::ProtectedBranchRejected } else { EventType::PushRejected };
     let extra = Extra {
         stage: Some(rejected.stage.code()),
         reason: Some(rejected.reason.to_owned()),
         message: Some(rejected.message.clone()),
         ..extra
     };
-    Event {
-        name: Some(name.clone()),
-        old: old.target(),
-        new: new.target(),
-        extra: Some(Box::new(extra)),
-        ..Event::of_repository(kind, Origin::Hook)
-    }
+    let refusal = Refusal { name: name.clone(), old: old.target(), new: new.target(), extra };
+    refused(rules.is_protected, Origin::Hook, refusal)
 }
 
 fn received(closed: &Closed, extra: Extra) -> Option<Event> {

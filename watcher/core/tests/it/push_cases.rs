@@ -113,8 +113,8 @@ impl Case {
             }
         }
         let rules = PushRules {
-            is_protected: &|of: &RefName| {
-                self.protected.as_ref().is_some_and(|prefix| of.as_bytes().starts_with(prefix.as_bytes()))
+            is_protected: &|of: &[u8]| {
+                self.protected.as_ref().is_some_and(|prefix| of.starts_with(prefix.as_bytes()))
             },
         };
         let closed = ledger.close(&|of| self.gone.contains(&of.pid), &|of| self.now.get(of).cloned());

@@ -131,7 +131,7 @@ fn said_accepted(records: &[Record]) -> Option<Vec<Update>> {
 }
 
 fn described(closed: &Closed) -> Vec<Event> {
-    describe(closed, &PushRules { is_protected: &|of| of.as_bytes().starts_with(b"refs/heads/a") })
+    describe(closed, &PushRules { is_protected: &|of| of.starts_with(b"refs/heads/a") })
 }
 
 proptest! {
