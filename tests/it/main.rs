@@ -16,6 +16,7 @@ mod full;
 mod guarantees;
 mod hook_cli;
 mod hooks;
+mod hooks_restart;
 mod ingest;
 mod ops;
 mod packed;

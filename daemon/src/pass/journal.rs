@@ -87,6 +87,8 @@ pub(super) struct Place<'a> {
 struct Awaited {
     since: Instant,
     named: Named,
+    /// Of the look that first saw it: what waits is not what the wait ends with.
+    origin: Origin,
 }
 
 impl Default for Hooks {
@@ -388,6 +390,13 @@ pub(super) fn explain(
     let patient = patient(engine, hooks, &looks);
     let mut reconciled = reconcile_patiently(origin, &looks, &hooks.waiting, &hooks.emitted, &patient);
     reconciled.give_up(&hooks.deferred);
+    for step in reconciled.drafts.iter_mut().flat_map(|draft| &mut draft.steps) {
+        if step.origin != Origin::Hook
+            && let Some(awaited) = hooks.awaited.get(&step.name)
+        {
+            step.origin = awaited.origin;
+        }
+    }
     let is_looked_at = |name: &RefName| looks.binary_search_by(|look| look.name.cmp(name)).is_ok();
     let were_seen =
         |transaction: &&Transaction| transaction.updates.iter().all(|update| is_looked_at(&update.name));
@@ -395,7 +404,7 @@ pub(super) fn explain(
     hooks.waiting = std::mem::take(&mut reconciled.held);
     hooks.waiting.append(&mut reconciled.deferred);
     note_emitted(hooks, &reconciled);
-    await_records(engine, repository, hooks, &reconciled, seen);
+    await_records(engine, repository, hooks, origin, &reconciled, seen);
     tell_pushes(engine, hooks, &reconciled, unjudged, job);
     let is_told = !reconciled.drafts.is_empty() || !job.last.is_empty() || job.write.is_some();
     if is_told || hooks.unsaved >= UNSAVED_MAX {
@@ -484,6 +493,7 @@ fn await_records(
     engine: &Engine,
     repository: &Repository,
     hooks: &mut Hooks,
+    origin: Origin,
     reconciled: &Reconciled,
     seen: &mut Vec<Seen>,
 ) {
@@ -499,12 +509,12 @@ fn await_records(
         seen.after_peeled = None;
         if short.awaited {
             // It is the value seen now that waits, and not the one before.
-            let since = match hooks.awaited.get(&short.name) {
-                Some(before) if !stepped.contains(&short.name) => before.since,
-                Some(_) | None => now,
+            let (since, origin) = match hooks.awaited.get(&short.name) {
+                Some(before) if !stepped.contains(&short.name) => (before.since, before.origin),
+                Some(_) | None => (now, origin),
             };
             let named = Named { count, locked: true };
-            awaited.insert(short.name.clone(), Awaited { since, named });
+            awaited.insert(short.name.clone(), Awaited { since, named, origin });
         }
     }
     hooks.awaited = awaited;
