@@ -4,7 +4,9 @@ use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::{Closed, Rejected};
+#[cfg(doc)]
+use super::OPTIONS_COPIED_BYTES_MAX;
+use super::{Closed, Rejected, copied};
 use crate::event::{self, Extra, Summary};
 use crate::journal::Update;
 use crate::refuse::{Refusal, refused};
@@ -21,13 +23,15 @@ pub struct PushRules<'a> {
 }
 
 /// Names the events of one push and numbers them as one transaction: a refusal each for what was rejected, in order,
-/// then one `PUSH_RECEIVED` if anything is known to have been accepted. None of them has a `change`: they move no ref.
+/// then one `PUSH_RECEIVED` if post-receive said that anything was accepted. None of them has a `change`: they move no ref.
+///
+/// The `PUSH_RECEIVED` carries all options of the push, a refusal the first [`OPTIONS_COPIED_BYTES_MAX`] bytes of them.
 pub fn describe(closed: &Closed, rules: &PushRules<'_>) -> Vec<Event> {
-    let extra =
-        Extra { actor: closed.actor.clone(), push_options: closed.push_options.clone(), ..Extra::default() };
+    let extra = |push_options| Extra { actor: closed.actor.clone(), push_options, ..Extra::default() };
+    let of_refusals = extra(copied(&closed.push_options));
     let mut events: Vec<Event> =
-        closed.rejected.iter().map(|rejected| refusal(rejected, rules, extra.clone())).collect();
-    events.extend(received(closed, extra));
+        closed.rejected.iter().map(|rejected| refusal(rejected, rules, of_refusals.clone())).collect();
+    events.extend(received(closed, extra(closed.push_options.clone())));
     event::number(&mut events);
     events
 }
