@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use refwatch_core::journal::{Outcome, Transaction};
+use refwatch_core::journal::{Outcome, Transaction, Update, Value};
 use refwatch_core::push::{self, Disk, Grouping, PushRules, Unread};
 use refwatch_core::reconcile::{Emitted, Mark, Reconciled, reconcile_patiently};
 use refwatch_core::{Look, ObjectFormat, Origin, RefName, RefState};
@@ -254,7 +254,14 @@ pub(super) fn hear(engine: &Engine, repository: &Repository, state: &mut State) 
         Ok(Some(Observed::Broken(_))) => Ok(Some(RefState::Broken { last_good: None })),
         Err(_) => Err(Unread),
     };
-    hooks.close(&Disk { state: &disk });
+    let locked_since_us = |update: &Update| {
+        let own = scan::lock_of(&state.layout, &update.name).ok().flatten();
+        let is_deletion = update.new == Value::Zero;
+        let packed = is_deletion.then(|| scan::lock_of_packed(&state.layout).ok().flatten()).flatten();
+        let since_ns = own.into_iter().chain(packed).map(|lock| lock.mtime_ns).min()?;
+        u64::try_from(since_ns / 1000).ok()
+    };
+    hooks.close(&Disk { state: &disk, locked_since_us: &locked_since_us });
     let mut pushing = lock(&engine.pushing);
     if hooks.pushes.is_waiting() {
         pushing.insert(repository.key);

@@ -15,7 +15,7 @@ mod ledger;
 
 pub use describe::{PushRules, REASON_PUSH, describe};
 pub use judge::{
-    ATOMIC_PUSH_FAILED, DECLINED_BY_GIT, HOOK_DECLINED, PUSH_ABORTED, Rejected, STALE_OLD_VALUE,
+    ATOMIC_PUSH_FAILED, DECLINED_BY_GIT, HOOK_DECLINED, LOCKED, PUSH_ABORTED, Rejected, STALE_OLD_VALUE,
 };
 pub use ledger::{Closed, Grouping, Ledger, Open, PUSHES_MAX, UPDATES_HELD_MAX};
 
@@ -101,6 +101,9 @@ pub enum Life {
 pub struct Disk<'a> {
     /// The state of a ref, as fresh as can be; `None` where the ref does not exist.
     pub state: &'a dyn Fn(&RefName) -> Result<Option<RefState>, Unread>,
+    /// Since when a lock is there that the update needs, in microseconds since 1970; `None` where there is none, or where
+    /// nobody can tell.
+    pub locked_since_us: &'a dyn Fn(&Update) -> Option<u64>,
 }
 
 /// A ref could not be read: it may hold anything.

@@ -36,7 +36,7 @@ pub(super) struct Push {
 pub(super) struct Attempted {
     pub(super) updates: Vec<Update>,
     pub(super) refused: Option<Refused>,
-    at_us: u64,
+    pub(super) at_us: u64,
     id: u64,
     /// Positions in `updates`, ordered by name.
     by_name: Vec<usize>,

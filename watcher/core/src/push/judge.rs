@@ -18,6 +18,9 @@ pub const HOOK_DECLINED: &str = "HOOK_DECLINED";
 /// The ref does not hold the old value that the update named: stage `STALE_OLD_VALUE`.
 pub const STALE_OLD_VALUE: &str = "STALE_OLD_VALUE";
 
+/// A lock that the update needed was there before Git came to it, and still is: stage `LOCK`.
+pub const LOCKED: &str = "LOCKED";
+
 /// Git did not carry it out, and nothing tells why: stage `RECEIVE_PACK`. A caller that knows the repository's settings
 /// or the commits may say more (a deletion denied, no fast-forward, refused by proc-receive).
 pub const DECLINED_BY_GIT: &str = "DECLINED_BY_GIT";
@@ -222,7 +225,8 @@ impl<'a> Trial<'a> {
         if nothing_done && push.update_refused.len() <= 1 {
             let refused = |update: &&Update| push.update_refused.contains_key(update);
             let stale = || attempted.iter().find(|update| trial.is_stale(update) == Ok(true));
-            trial.culprit = attempted.iter().find(refused).or_else(stale);
+            let locked = || attempted.iter().find(|update| trial.is_locked(update));
+            trial.culprit = attempted.iter().find(refused).or_else(stale).or_else(locked);
         }
         trial
     }
@@ -235,6 +239,10 @@ impl<'a> Trial<'a> {
         }
         if self.others == Others::Unnamed || update.old == update.new {
             return Ok(None);
+        }
+        if self.is_locked(update) {
+            let message = "another writer had locked the ref before, and has not let go since".to_owned();
+            return Ok(Some((Stage::Lock, LOCKED, message)));
         }
         if self.is_stale(update)? {
             let message = "the ref does not hold the old value that the update named".to_owned();
@@ -267,6 +275,12 @@ impl<'a> Trial<'a> {
         let name = &self.attempted[fatal].name;
         let message = format!("the reference-transaction hook refused {name}, which ended the push");
         Some((Stage::ReceivePack, PUSH_ABORTED, message))
+    }
+
+    /// True for a lock older than the end of pre-receive: Git came to it later.
+    fn is_locked(&self, update: &Update) -> bool {
+        let Some(attempted) = &self.push.attempted else { return false };
+        (self.disk.locked_since_us)(update).is_some_and(|since_us| since_us <= attempted.at_us)
     }
 
     fn is_stale(&self, update: &Update) -> Result<bool, Unread> {

@@ -13,8 +13,9 @@
 //! | update | refuses | - | the others | `UPDATE` |
 //! | update, atomic push | refuses; not called for later ones | - | - | `UPDATE`, the others `RECEIVE_PACK` |
 //! | another old value | passes | - | the others | `STALE_OLD_VALUE`, by the value on disk |
-//! | a lock, a directory in the way | passes | - (a locked `packed-refs`: `aborted 0 0 x`) | the others | `RECEIVE_PACK` |
-//! | either of these, atomic push | passes for all | - | - | that one as above, the others `RECEIVE_PACK` |
+//! | a lock that is still there | passes | as below | the others | `LOCK`, by the lock on disk |
+//! | another lock, a directory in the way | passes | - (a locked `packed-refs`: `aborted 0 0 x`) | the others | `RECEIVE_PACK` |
+//! | any of these three, atomic push | passes for all | - | - | that one as above, the others `RECEIVE_PACK` |
 //! | reference-transaction | passes | `aborted old new x`, then nothing more | never, though earlier ones are done | `REFERENCE_TRANSACTION`, later ones `RECEIVE_PACK` |
 //! | the same, deletion of a packed ref (files) | passes | `aborted 0 0 x` | never | `RECEIVE_PACK` |
 //!

@@ -27,6 +27,7 @@ struct Case {
     unread: BTreeSet<RefName>,
     broken: BTreeSet<RefName>,
     is_doubted: bool,
+    locked: BTreeMap<RefName, u64>,
     protected: Option<String>,
 }
 
@@ -57,6 +58,9 @@ impl Case {
                 }
                 ["now", of] => drop(case.broken.insert(name(of))),
                 ["unread", of] => drop(case.unread.insert(name(of))),
+                ["locked", of, since_us] => {
+                    case.locked.insert(name(of), since_us.parse().expect("microseconds"));
+                }
                 ["doubt"] => case.is_doubted = true,
                 ["protected", prefix] => case.protected = Some(prefix.to_owned()),
                 [old, new, of] => case.updates().push(update(old, new, of)),
@@ -141,8 +145,9 @@ impl Case {
             let broken = self.broken.contains(of).then_some(RefState::Broken { last_good: None });
             Ok(broken.or_else(|| self.now.get(of).cloned().map(RefState::Good)))
         };
+        let locked = |update: &Update| self.locked.get(&update.name).copied();
         let unreadable = if self.is_doubted { Unreadable::Doubt } else { Unreadable::PutOff };
-        for closed in ledger.close(&life, &Disk { state: &state }, unreadable) {
+        for closed in ledger.close(&life, &Disk { state: &state, locked_since_us: &locked }, unreadable) {
             write_closed(&mut out, &closed, &rules);
         }
         for open in ledger.open() {
@@ -195,6 +200,7 @@ fn every_case_of_a_push_gives_its_result() {
         "stage=UPDATE reason=HOOK_DECLINED",
         "stage=REFERENCE_TRANSACTION reason=HOOK_DECLINED",
         "stage=STALE_OLD_VALUE reason=STALE_OLD_VALUE",
+        "stage=LOCK reason=LOCKED",
         "stage=RECEIVE_PACK reason=DECLINED_BY_GIT",
         "stage=RECEIVE_PACK reason=ATOMIC_PUSH_FAILED",
         "stage=RECEIVE_PACK reason=PUSH_ABORTED",

@@ -1,7 +1,7 @@
 //! Short ways to say what the hooks of pushes recorded.
 
 use refwatch_core::journal::{Outcome, Transaction, Update};
-use refwatch_core::push::{Closed, Disk, Ledger, Life, Process, Record, Said, Unreadable};
+use refwatch_core::push::{Closed, Disk, Ledger, Life, Process, Record, Said, Unread, Unreadable};
 use refwatch_core::{RefName, RefState, Target};
 
 use crate::given::record;
@@ -31,5 +31,10 @@ pub(crate) fn close(
 ) -> Vec<Closed> {
     let life = |process| if gone(process) { Life::Ended } else { Life::Running };
     let state = |of: &RefName| Ok(now(of).map(RefState::Good));
-    ledger.close(&life, &Disk { state: &state }, Unreadable::PutOff)
+    ledger.close(&life, &unlocked(&state), Unreadable::PutOff)
+}
+
+/// A disk without locks.
+pub(crate) fn unlocked<'a>(state: &'a dyn Fn(&RefName) -> Result<Option<RefState>, Unread>) -> Disk<'a> {
+    Disk { state, locked_since_us: &|_| None }
 }

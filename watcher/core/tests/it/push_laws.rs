@@ -13,7 +13,7 @@ use refwatch_core::push::{
 use refwatch_core::{Origin, RefName, RefState, Snapshot, Target};
 
 use crate::given::{Num, direct, name, update};
-use crate::push_given::{attempted, close, process, said, transaction};
+use crate::push_given::{attempted, close, process, said, transaction, unlocked};
 
 const NAMES: [&str; 5] = ["refs/heads/a", "refs/heads/b", "refs/heads/c", "refs/for/main", "refs/tags/v1"];
 
@@ -198,12 +198,35 @@ proptest! {
         }
     }
 
+    /// A lock says why an update was refused, and not whether.
+    #[test]
+    fn a_lock_is_a_reason_only_where_nothing_else_is_known(scene in any_scene(1), since_us in 0..60_u64) {
+        let mut ledger = ledger_of(1, scene.records.clone(), &scene);
+        let state = |of: &RefName| Ok(scene.now.get(of).cloned().map(RefState::Good));
+        let disk = Disk { state: &state, locked_since_us: &|_| Some(since_us * 100) };
+        let locked = ledger.close(&|_| Life::Ended, &disk, Unreadable::PutOff);
+        let known = close_one(1, scene.records.clone(), &scene);
+        for (locked, known) in locked.iter().zip(&known) {
+            prop_assert_eq!(&locked.accepted, &known.accepted);
+            prop_assert_eq!(&locked.doubted, &known.doubted);
+            prop_assert_eq!(locked.rejected.len(), known.rejected.len());
+            for (locked, known) in locked.rejected.iter().zip(&known.rejected) {
+                prop_assert_eq!(&locked.update, &known.update);
+                if locked.stage == Stage::Lock {
+                    let asked = scene.records.iter().find(|of| matches!(of.said, Said::Attempted { .. }));
+                    prop_assert!(since_us * 100 <= asked.expect("what was asked for").at_us);
+                    prop_assert!(matches!(known.stage, Stage::StaleOldValue | Stage::ReceivePack));
+                }
+            }
+        }
+    }
+
     #[test]
     fn of_a_push_of_unknown_end_only_what_hooks_said_is_told(scene in any_scene(1)) {
         let mut ledger = ledger_of(1, scene.records.clone(), &scene);
         let is_over = ledger.open().count() == 0;
         let state = |of: &RefName| Ok(scene.now.get(of).cloned().map(RefState::Good));
-        let unknown = ledger.close(&|_| Life::Unknown, &Disk { state: &state }, Unreadable::PutOff);
+        let unknown = ledger.close(&|_| Life::Unknown, &unlocked(&state), Unreadable::PutOff);
         let known = close_one(1, scene.records.clone(), &scene);
         if is_over {
             prop_assert_eq!(unknown, known);
@@ -229,12 +252,12 @@ proptest! {
         };
         let ended = |_| Life::Ended;
         let mut ledger = ledger_of(1, scene.records.clone(), &scene);
-        let first = ledger.close(&ended, &Disk { state: &state }, Unreadable::PutOff);
+        let first = ledger.close(&ended, &unlocked(&state), Unreadable::PutOff);
         prop_assert_eq!(ledger.is_put_off(), first.is_empty() && !scene.records.is_empty());
         prop_assert_eq!(ledger.is_empty(), !ledger.is_put_off());
         let known = close_one(1, scene.records.clone(), &scene);
         if ledger.is_put_off() {
-            let doubted = ledger.clone().close(&ended, &Disk { state: &state }, Unreadable::Doubt);
+            let doubted = ledger.clone().close(&ended, &unlocked(&state), Unreadable::Doubt);
             for (doubted, known) in doubted.iter().zip(&known) {
                 prop_assert_eq!(&doubted.accepted, &known.accepted);
                 for rejected in &doubted.rejected {

@@ -36,7 +36,7 @@ fn weighed(ledger: &Ledger) -> usize {
 
 fn close(ledger: &mut Ledger, over: impl Fn(u32) -> bool) -> Vec<Closed> {
     let life = |process: Process| if over(process.pid) { Life::Ended } else { Life::Running };
-    ledger.close(&life, &Disk { state: &|_| Ok(None) }, Unreadable::PutOff)
+    ledger.close(&life, &Disk { state: &|_| Ok(None), locked_since_us: &|_| None }, Unreadable::PutOff)
 }
 
 fn open(ledger: &Ledger) -> Vec<Process> {
