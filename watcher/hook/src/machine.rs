@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Most bytes of `/proc/self/limits` that are read; what is wanted of it stands within the first 500.
-const LIMITS_BYTES_MAX: usize = 1024;
+/// Most bytes of a file in `/proc` that are read; what is wanted of it stands within the first 500.
+const PROC_BYTES_MAX: usize = 1024;
 
 /// The wall clock, in microseconds since 1970; 0 before.
 pub(crate) fn wall_us() -> u64 {
@@ -49,9 +49,37 @@ const fn mixed(value: u64) -> u64 {
     value ^ value >> 31
 }
 
+/// True for a process that is `git pack-refs`, which `git gc` and `git maintenance` run as well; false where that cannot
+/// be told. Read from `/proc/PID/cmdline` (proc_pid_cmdline(5)).
+pub(crate) fn packs_refs(pid: u32) -> bool {
+    let mut bytes = [0; PROC_BYTES_MAX];
+    let read = File::open(format!("/proc/{pid}/cmdline")).and_then(|mut file| file.read(&mut bytes));
+    read.is_ok_and(|length| is_pack_refs(&bytes[..length]))
+}
+
+/// Looks for the command among arguments that end with a zero byte each. An alias stands there under its own name.
+fn is_pack_refs(arguments: &[u8]) -> bool {
+    let mut arguments = arguments.split(|byte| *byte == 0);
+    let program = arguments.next().and_then(|path| path.rsplit(|byte| *byte == b'/').next());
+    if program != Some(b"git") {
+        return program == Some(b"git-pack-refs");
+    }
+    while let Some(argument) = arguments.next() {
+        match argument {
+            // Options of git(1) whose value is an argument of its own.
+            b"-c" | b"-C" | b"--git-dir" | b"--work-tree" | b"--namespace" | b"--config-env" => {
+                arguments.next();
+            }
+            option if option.starts_with(b"-") => {}
+            command => return command == b"pack-refs",
+        }
+    }
+    false
+}
+
 /// The longest that a file may become for this process, in bytes (proc_pid_limits(5)); `None` where it may be any.
 pub(crate) fn file_bytes_max() -> Option<u64> {
-    let mut bytes = [0; LIMITS_BYTES_MAX];
+    let mut bytes = [0; PROC_BYTES_MAX];
     let length = File::open("/proc/self/limits").ok()?.read(&mut bytes).ok()?;
     limit_in(std::str::from_utf8(&bytes[..length]).ok()?)
 }
@@ -77,6 +105,33 @@ mod tests {
         // The uptime also counts while the machine sleeps.
         assert!(monotonic_ns() / 1_000_000_000 <= Duration::from_secs_f64(seconds).as_secs() + 1);
         assert!(monotonic_ns() > 0);
+    }
+
+    #[test]
+    fn packing_is_told_by_the_command() {
+        let packs = |line: &str| is_pack_refs(format!("{line} ").replace(' ', "\0").as_bytes());
+        for line in [
+            "git pack-refs",
+            "git pack-refs --all --prune",
+            "/usr/lib/git-core/git pack-refs --all",
+            "git -c gc.auto=0 -C repo.git --git-dir . --no-pager pack-refs",
+            "/usr/lib/git-core/git-pack-refs --all",
+        ] {
+            assert!(packs(line), "{line}");
+        }
+        for line in [
+            "git push origin pack-refs",
+            "git -C pack-refs update-ref refs/heads/a b",
+            "git --namespace pack-refs update-ref refs/heads/a b",
+            "git-receive-pack pack-refs",
+            "sh pack-refs",
+            "git",
+            "git -C",
+            "",
+        ] {
+            assert!(!packs(line), "{line}");
+        }
+        assert!(!packs_refs(std::process::id()) && !packs_refs(u32::MAX));
     }
 
     #[test]
