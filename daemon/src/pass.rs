@@ -191,7 +191,8 @@ impl Engine {
         // What was taken from the journal is taken again.
         let row = self.store.read().and_then(|reader| reader.repository(repository.key)).ok().flatten();
         let saved = row.and_then(|row| Some((row.journal_position?, row.object_format)));
-        state.hooks = saved.map(|(bytes, format)| Box::new(Hooks::from_saved(bytes, format)));
+        state.hooks =
+            saved.map(|(bytes, format)| Box::new(Hooks::from_saved(bytes, format, &self.settings.hooks)));
         let unwritten = lock(&self.failing).remove(&repository.key).unwrap_or_default();
         if repository.created.load(Ordering::Acquire) {
             for unwritten in unwritten {

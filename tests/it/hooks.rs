@@ -312,7 +312,7 @@ fn a_push_refused_at_any_stage_is_told_with_the_stage() {
             "a lock",
             |repo| fs::write(repo.git_dir.join("refs/heads/topic.lock"), "").expect("written"),
             "topic",
-            RejectionStage::ReceivePack,
+            RejectionStage::Lock,
         ),
     ];
     for (what, prepare, branch, expected) in stages {

@@ -17,6 +17,8 @@ mod full;
 mod guarantees;
 mod hook_cli;
 mod hooks;
+mod hooks_restart;
+mod hooks_t1416;
 mod ingest;
 mod ops;
 mod packed;

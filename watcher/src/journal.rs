@@ -28,8 +28,8 @@ use files::Files;
 pub use files::{FILES_MAX, WRITER_WAIT_MS_MAX};
 pub use position::{MalformedPosition, POSITION_BYTES_MAX, Position};
 use reading::Reading;
-pub use rotate::ROTATE_BYTES_MIN;
-pub use saved::{SAVED_BYTES_MAX, Saved};
+pub use rotate::{KEPT_BYTES_MAX, ROTATE_BYTES_MIN};
+pub use saved::{SAVED_BYTES_MAX, Saved, Untold};
 
 /// Bytes that one reading takes. Where the first record is longer, it is read all the same, and nothing else.
 pub const READ_BYTES_MAX: usize = 8 << 20;
@@ -81,6 +81,8 @@ pub struct Recorded {
     pub parent_start_ticks: u64,
     /// Where these numbers of processes mean something: [`process_space`] of the hook; 0 where that is not known.
     pub process_space: u64,
+    /// The position right before this record.
+    pub at: Position,
     /// The position right after this record.
     pub next: Position,
 }
@@ -191,6 +193,32 @@ impl Journal {
             }
         }
         Ok(reading.finish())
+    }
+
+    /// Reads, as [`Journal::read`] does, what was read before and lies between two positions. With [`Rest::Nothing`] it has
+    /// all of it, or all that is left.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    pub fn read_again(&self, from: &Position, until: &Position) -> Result<Batch, JournalError> {
+        let mut batch = self.read(from)?;
+        let mut is_in_last = from.file == until.file;
+        let mut is_behind = |position: &Position| {
+            let is_in_it = position.file == until.file;
+            let is_behind = if is_in_it { position.offset > until.offset } else { is_in_last };
+            is_in_last |= is_in_it;
+            is_behind
+        };
+        if let Some(end) = batch.records.iter().position(|record| is_behind(&record.next)) {
+            batch.records.truncate(end);
+            (batch.next, batch.rest) = (*until, Rest::Nothing);
+        } else if batch.next.file == until.file && batch.next.offset >= until.offset {
+            (batch.next, batch.rest) = (*until, Rest::Nothing);
+        } else if batch.rest == Rest::Unfinished {
+            // What a hook is about to append was not read before.
+            batch.rest = Rest::Nothing;
+        }
+        Ok(batch)
     }
 }
 

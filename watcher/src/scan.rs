@@ -10,7 +10,7 @@ pub(crate) mod reftable;
 pub(crate) mod walk;
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -242,6 +242,33 @@ pub fn one(layout: &Layout, name: &RefName) -> Result<Option<Observed>, ScanErro
         RefStorage::Files => files::one(layout, name),
         RefStorage::Reftable => reftable::one(layout, name),
     }
+}
+
+/// The lock that an update of a ref needs, if it is there: that of the ref, or of the tables.
+///
+/// # Errors
+/// [`ScanError`].
+pub fn lock_of(layout: &Layout, name: &RefName) -> Result<Option<Lock>, ScanError> {
+    match layout.storage {
+        RefStorage::Files => lock_at(layout, &[name.as_bytes(), b".lock"].concat()),
+        RefStorage::Reftable => lock_at(layout, b"reftable/tables.list.lock"),
+    }
+}
+
+/// The lock that a deletion needs besides, if it is there: that of `packed-refs`.
+///
+/// # Errors
+/// [`ScanError`].
+pub fn lock_of_packed(layout: &Layout) -> Result<Option<Lock>, ScanError> {
+    match layout.storage {
+        RefStorage::Files => lock_at(layout, b"packed-refs.lock"),
+        RefStorage::Reftable => Ok(None),
+    }
+}
+
+fn lock_at(layout: &Layout, path: &[u8]) -> Result<Option<Lock>, ScanError> {
+    let git = GitDir::open(layout)?;
+    Lock::find(&git, git.fd.as_fd(), path, path)
 }
 
 /// What may have changed in a `packed-refs` that was replaced.

@@ -75,8 +75,9 @@ impl Engine {
             followed.by_identity.insert(row.identity, row.key);
             let repository = Repository::new(row.key, layout, row.identity);
             repository.lock().signature = row.signature;
-            repository.lock().hooks =
-                row.journal_position.map(|bytes| Box::new(Hooks::from_saved(bytes, row.object_format)));
+            repository.lock().hooks = row
+                .journal_position
+                .map(|bytes| Box::new(Hooks::from_saved(bytes, row.object_format, &self.settings.hooks)));
             repository.created.store(true, Ordering::Relaxed);
             if let Some(notifier) = &self.notifier {
                 notifier.register(Arc::clone(&repository.lock().layout.git_dir), row.key);

@@ -1,39 +1,38 @@
 //! What hooks recorded: read before the refs are, it explains them. Hooks record after a ref has moved, so that a look
 //! waits a moment for what is not recorded yet; the refs tell the truth all the same.
 
+mod pushes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use refwatch_core::journal::{Outcome, Transaction};
-use refwatch_core::push::{self, Closed, Ledger, Process, PushRules};
+use refwatch_core::journal::{Outcome, Transaction, Update, Value};
+use refwatch_core::push::{self, Disk, Grouping, PushRules, Unread};
 use refwatch_core::reconcile::{Emitted, Mark, Reconciled, reconcile_patiently};
-use refwatch_core::{Look, ObjectFormat, Origin, RefName, RefState, Target};
+use refwatch_core::{Look, ObjectFormat, Origin, RefName, RefState};
 use refwatch_hook::DIRECTORY;
 use refwatch_store::ReadError;
-use refwatch_watcher::journal;
-use refwatch_watcher::journal::{Beginning, Entry, Journal, PassedOver, Position, Recorded, Rest, Saved};
+use refwatch_watcher::journal::{
+    Beginning, Entry, Journal, JournalError, PassedOver, Position, Recorded, Rest, Saved,
+};
 use refwatch_watcher::scan::{self, Observed};
 use refwatch_watcher::wake::Named;
 
 use super::{Seen, named};
-use crate::engine::{Engine, Job, Repository, State, lock, now_us};
+use crate::engine::{Engine, Job, Repository, State, lock};
 use crate::protected::is_protected;
+use crate::settings::HookSettings;
+use pushes::{Pushes, ReadAgain, process_of};
 
 /// Readings of one pass, of up to 8 MiB each.
 const READINGS_MAX: usize = 4;
 /// Changes that are told as observed and may still be explained by a late record.
 const EMITTED_MAX: usize = 256;
-/// Records of pushes that are not told: what the ledger holds of pushes with three hooks each.
-const PUSH_RECORDS_MAX: usize = 3 * push::PUSHES_MAX;
 /// How often a record is waited for in vain before none is waited for, until one comes again.
 const VAIN_MAX: u32 = 2;
 /// Records after which the position is written though nothing happened.
 const UNSAVED_MAX: usize = 256;
-/// How long after its last record a push is taken for over whose process cannot be looked up: it may be another
-/// container's, or another machine's.
-const PUSH_QUIET_MAX: Duration = Duration::from_secs(60);
-
 /// What is held of the hooks of a repository.
 #[derive(Debug)]
 pub(crate) struct Hooks {
@@ -52,23 +51,11 @@ pub(crate) struct Hooks {
     /// There is more to read.
     more: bool,
     watched: bool,
-    pushes: Ledger,
-    /// What the ledger was told of pushes that are not told yet.
-    push_records: Vec<push::Record>,
-    /// Processes of pushes that can be looked up here.
-    visible: BTreeSet<Process>,
-    /// Refs that pushes changed, as their own transactions recorded.
-    committed: BTreeSet<(Process, RefName)>,
-    /// Pushes that nobody knows the end of.
-    unknown: BTreeSet<Process>,
+    pushes: Pushes,
     /// When the latest record that was taken was made, in microseconds since 1970.
     taken_us: u64,
     /// The journal is read from its beginning: what is older was taken before.
     again: bool,
-    /// Processes that are known to have ended.
-    gone: BTreeSet<Process>,
-    /// Pushes that are over, until their last refs are told.
-    closing: Vec<Closed>,
     /// What the log holds, or will.
     saved: Vec<u8>,
     /// Records since that was written.
@@ -86,10 +73,14 @@ pub(super) struct Place<'a> {
 struct Awaited {
     since: Instant,
     named: Named,
+    /// Of the look that first saw it: what waits is not what the wait ends with.
+    origin: Origin,
 }
 
-impl Default for Hooks {
-    fn default() -> Self {
+impl Hooks {
+    /// At the oldest record.
+    pub(crate) fn new(settings: &HookSettings) -> Self {
+        let grouping = if settings.whole_pushes() { Grouping::Pushes } else { Grouping::Transactions };
         Self {
             position: Position::oldest(),
             waiting: Vec::new(),
@@ -99,33 +90,20 @@ impl Default for Hooks {
             in_vain: 0,
             more: false,
             watched: false,
-            pushes: Ledger::default(),
-            push_records: Vec::new(),
-            visible: BTreeSet::new(),
-            committed: BTreeSet::new(),
-            unknown: BTreeSet::new(),
+            pushes: Pushes::new(grouping),
             taken_us: 0,
             again: false,
-            gone: BTreeSet::new(),
-            closing: Vec::new(),
             saved: Vec::new(),
             unsaved: 0,
         }
     }
-}
 
-impl Hooks {
     /// Goes on from what the log holds; from the oldest record where that does not read.
-    pub(crate) fn from_saved(bytes: Vec<u8>, format: ObjectFormat) -> Self {
-        let mut hooks = Self::default();
-        if let Ok(saved) = Saved::from_bytes(&bytes, format) {
-            (hooks.position, hooks.taken_us) = (saved.position, saved.taken_us);
-            for (entry, process_space) in saved.entries {
-                match entry {
-                    Entry::Transaction(transaction) => hooks.waiting.push(transaction),
-                    Entry::Push(record) => hooks.take_push(record, process_space),
-                }
-            }
+    pub(crate) fn from_saved(bytes: Vec<u8>, format: ObjectFormat, settings: &HookSettings) -> Self {
+        let mut hooks = Self::new(settings);
+        if let Ok(Saved { position, taken_us, untold, transactions }) = Saved::from_bytes(&bytes, format) {
+            hooks.pushes.resume(untold, position);
+            (hooks.position, hooks.taken_us, hooks.waiting) = (position, taken_us, transactions);
         }
         hooks.saved = bytes;
         hooks
@@ -140,26 +118,13 @@ impl Hooks {
     pub(super) fn names(&self) -> BTreeMap<RefName, Named> {
         let recorded = Named { count: 0, locked: true };
         let of_transactions = self.waiting.iter().flat_map(|transaction| &transaction.updates);
-        let of_pushes = self.closing.iter().flat_map(|closed| &closed.accepted);
+        let of_transactions = of_transactions.map(|update| &update.name);
         let mut names: BTreeMap<RefName, Named> =
-            of_transactions.chain(of_pushes).map(|update| (update.name.clone(), recorded)).collect();
+            of_transactions.chain(self.pushes.names()).map(|name| (name.clone(), recorded)).collect();
         for (name, awaited) in &self.awaited {
             names.insert(name.clone(), awaited.named);
         }
         names
-    }
-
-    fn take_push(&mut self, record: push::Record, process_space: u64) {
-        if process_space != 0 && process_space == journal::process_space() {
-            self.visible.insert(record.process);
-        }
-        self.push_records.push(record.clone());
-        if self.push_records.len() > PUSH_RECORDS_MAX {
-            // The ledger forgets them as well.
-            let oldest = self.push_records[0].process;
-            self.forget(oldest);
-        }
-        self.pushes.record(record);
     }
 
     /// Takes up what was read.
@@ -167,7 +132,7 @@ impl Hooks {
         self.unsaved += records.len();
         let mut transactions = Vec::new();
         for record in records {
-            let process = Process { pid: record.parent_pid, start_ticks: record.parent_start_ticks };
+            let process = process_of(&record);
             let at_us = match &record.entry {
                 Entry::Push(push) => push.at_us,
                 Entry::Transaction(transaction) => transaction.at_ns / 1000,
@@ -177,94 +142,70 @@ impl Hooks {
             }
             self.taken_us = self.taken_us.max(at_us);
             match record.entry {
-                Entry::Push(push) => self.take_push(push, record.process_space),
+                Entry::Push(push) => self.pushes.record(push, record.at, record.process_space),
                 Entry::Transaction(transaction) => transactions.push((process, transaction)),
             }
         }
         for (process, mut transaction) in transactions {
-            let committed = transaction.outcome == Outcome::Committed;
-            if committed && self.push_records.iter().any(|record| record.process == process) {
-                let names = transaction.updates.iter().map(|update| (process, update.name.clone()));
-                self.committed.extend(names);
-            }
-            if committed && whole_pushes {
-                continue;
-            }
             self.pushes.explain(process, &mut transaction);
-            if committed {
+            if transaction.outcome == Outcome::Committed && !whole_pushes {
                 self.in_vain = 0;
                 self.waiting.push(transaction);
-            }
-        }
-    }
-
-    /// Finds out which processes of pushes have ended, before the journal is read: what they recorded is read then.
-    fn look_for_ended(&mut self) {
-        let now_us = u64::try_from(now_us()).unwrap_or(0);
-        for process in self.pushes.open().collect::<Vec<_>>() {
-            if self.visible.contains(&process) {
-                if !is_running(process) {
-                    self.gone.insert(process);
-                }
-                continue;
-            }
-            let last = self.push_records.iter().filter(|record| record.process == process);
-            let last_us = last.map(|record| record.at_us).max().unwrap_or(0);
-            let is_quiet = Duration::from_micros(now_us.saturating_sub(last_us)) > PUSH_QUIET_MAX;
-            if is_quiet {
-                self.unknown.insert(process);
-                self.gone.insert(process);
             }
         }
     }
 
     /// Ends pushes that are over.
-    fn close(&mut self, now: &dyn Fn(&RefName) -> Option<Target>) {
-        let gone = std::mem::take(&mut self.gone);
-        for closed in self.pushes.close(&|process| gone.contains(&process), now) {
-            if let Some(transaction) = closed.transaction.clone() {
-                self.in_vain = 0;
+    fn close(&mut self, disk: &Disk<'_>) {
+        for transaction in self.pushes.close(disk) {
+            self.in_vain = 0;
+            // It waits already where its push was closed before a restart, and not told.
+            if self.waiting.iter().all(|waiting| waiting.id != transaction.id) {
                 self.waiting.push(transaction);
             }
-            self.closing.push(closed);
         }
     }
 
-    /// Takes out what is not known for certain: an event that is wrong is worse than one that is missing. Only
-    /// post-receive says what was accepted, and what a push's own transaction recorded was not refused.
-    fn doubt(&self, closed: &mut Closed) {
-        let is_accepted = |record: &push::Record| {
-            record.process == closed.process && matches!(record.said, push::Said::Accepted { .. })
-        };
-        if !self.push_records.iter().any(is_accepted) {
-            closed.accepted.clear();
-            let process = closed.process;
-            closed
-                .rejected
-                .retain(|rejected| !self.committed.contains(&(process, rejected.update.name.clone())));
+    /// Reads what was recorded, and says whether that was all. Of a repository that is new nothing is to be explained.
+    fn read(&mut self, engine: &Engine, journal: &Journal, is_new: bool) -> Result<bool, JournalError> {
+        self.more = true;
+        if self.pushes.read_again(journal, READINGS_MAX)? == ReadAgain::More {
+            return Ok(false);
         }
-        if self.unknown.contains(&closed.process) {
-            closed.rejected.clear();
+        let mut readings = 0;
+        loop {
+            let batch = journal.read(&self.position)?;
+            count(engine, &batch.passed_over, batch.beginning);
+            if batch.beginning == Beginning::Lost {
+                self.again = true;
+            }
+            self.position = batch.next;
+            if batch.rest == Rest::Nothing && batch.records.is_empty() {
+                self.again = false;
+            }
+            if !is_new {
+                self.take(batch.records, engine.settings.hooks.whole_pushes());
+                readings += 1;
+            }
+            match batch.rest {
+                Rest::More if readings < READINGS_MAX => {}
+                Rest::More => return Ok(false),
+                Rest::Nothing | Rest::Unfinished => {
+                    self.more = false;
+                    return Ok(batch.rest == Rest::Nothing);
+                }
+            }
         }
-    }
-
-    /// Forgets the records of a push that is told.
-    fn forget(&mut self, process: Process) {
-        self.push_records.retain(|record| record.process != process);
-        self.committed.retain(|(of, _)| *of != process);
-        self.visible.remove(&process);
-        self.unknown.remove(&process);
     }
 
     fn to_bytes(&self, format: ObjectFormat) -> Vec<u8> {
-        let own = journal::process_space();
-        let space = |process: &Process| if self.visible.contains(process) { own } else { 0 };
-        let pushes =
-            self.push_records.iter().map(|record| (Entry::Push(record.clone()), space(&record.process)));
-        let waiting = self.waiting.iter().cloned().map(|transaction| (Entry::Transaction(transaction), 0));
-        let entries: Vec<(Entry, u64)> = pushes.chain(waiting).collect();
-        let each = entries.iter().map(|(entry, space)| (entry, *space));
-        Saved::to_bytes(&self.position, self.taken_us, each, format)
+        let saved = Saved {
+            position: self.position,
+            taken_us: self.taken_us,
+            untold: self.pushes.untold(),
+            transactions: self.waiting.clone(),
+        };
+        saved.to_bytes(format)
     }
 }
 
@@ -285,59 +226,44 @@ pub(super) fn hear(engine: &Engine, repository: &Repository, state: &mut State) 
         lock(&engine.pushing).remove(&repository.key);
         return;
     }
-    let mut hooks = state.hooks.take().unwrap_or_default();
+    let mut hooks = state.hooks.take().unwrap_or_else(|| Box::new(Hooks::new(&engine.settings.hooks)));
     if !hooks.watched {
         engine.watch(repository.key, state, Path::new(DIRECTORY));
         hooks.watched = true;
     }
-    hooks.look_for_ended();
+    hooks.pushes.look_for_ended();
     let journal = Journal::of(&state.layout);
     let is_new = state.create.is_some();
-    let mut readings = 0;
-    let mut at_end;
-    hooks.more = loop {
-        let batch = match journal.read(&hooks.position) {
-            Ok(batch) => batch,
-            Err(error) => {
-                engine.problems.report(&error.path, format!("hooks cannot be heard: {}", error.source));
-                at_end = false;
-                break false;
-            }
-        };
-        count(engine, &batch.passed_over, batch.beginning);
-        if batch.beginning == Beginning::Lost {
-            hooks.again = true;
-        }
-        hooks.position = batch.next;
-        at_end = batch.rest == Rest::Nothing;
-        if at_end && batch.records.is_empty() {
-            hooks.again = false;
-        }
-        if !is_new {
-            hooks.take(batch.records, engine.settings.hooks.whole_pushes());
-            readings += 1;
-        }
-        // Of a repository that was not known nothing is to be explained.
-        match batch.rest {
-            Rest::More if readings < READINGS_MAX => {}
-            Rest::More => break true,
-            Rest::Nothing | Rest::Unfinished => break false,
+    let at_end = match hooks.read(engine, &journal, is_new) {
+        Ok(at_end) => at_end,
+        Err(error) => {
+            engine.problems.report(&error.path, format!("hooks cannot be heard: {}", error.source));
+            hooks.more = false;
+            false
         }
     };
     if let Err(error) = rotate(engine, repository, &journal, &hooks) {
         engine.problems.report(&directory, format!("the journal of hooks cannot be rotated: {error}"));
     }
-    let value = |name: &RefName| match scan::one(&state.layout, name) {
-        Ok(Some(Observed::Good(target))) => Some(target),
-        Ok(Some(Observed::Broken(_)) | None) | Err(_) => None,
-    };
     if !at_end {
-        // What has ended may have recorded what is not read.
-        hooks.gone.clear();
+        hooks.pushes.forget_ended();
     }
-    hooks.close(&value);
+    let disk = |name: &RefName| match scan::one(&state.layout, name) {
+        Ok(None) => Ok(None),
+        Ok(Some(Observed::Good(target))) => Ok(Some(RefState::Good(target))),
+        Ok(Some(Observed::Broken(_))) => Ok(Some(RefState::Broken { last_good: None })),
+        Err(_) => Err(Unread),
+    };
+    let locked_since_us = |update: &Update| {
+        let own = scan::lock_of(&state.layout, &update.name).ok().flatten();
+        let is_deletion = update.new == Value::Zero;
+        let packed = is_deletion.then(|| scan::lock_of_packed(&state.layout).ok().flatten()).flatten();
+        let since_ns = own.into_iter().chain(packed).map(|lock| lock.mtime_ns).min()?;
+        u64::try_from(since_ns / 1000).ok()
+    };
+    hooks.close(&Disk { state: &disk, locked_since_us: &locked_since_us });
     let mut pushing = lock(&engine.pushing);
-    if hooks.pushes.open().next().is_some() {
+    if hooks.pushes.is_waiting() {
         pushing.insert(repository.key);
     } else {
         pushing.remove(&repository.key);
@@ -356,7 +282,8 @@ fn rotate(engine: &Engine, repository: &Repository, journal: &Journal, hooks: &H
         && let Some(Ok(saved)) =
             row.journal_position.map(|bytes| Saved::from_bytes(&bytes, row.object_format))
     {
-        journal.remove_before(&saved.position)?;
+        let keep = (!saved.untold.pushes.is_empty()).then_some(&saved.untold.from);
+        journal.remove_before(&saved.position, keep)?;
     }
     Ok(())
 }
@@ -393,6 +320,13 @@ pub(super) fn explain(
     let over: Vec<u64> =
         hooks.deferred.iter().filter(|(_, since)| is_over(since)).map(|(id, _)| *id).collect();
     reconciled.give_up(&over);
+    for step in reconciled.drafts.iter_mut().flat_map(|draft| &mut draft.steps) {
+        if step.origin != Origin::Hook
+            && let Some(awaited) = hooks.awaited.get(&step.name)
+        {
+            step.origin = awaited.origin;
+        }
+    }
     let is_looked_at = |name: &RefName| looks.binary_search_by(|look| look.name.cmp(name)).is_ok();
     let were_seen =
         |transaction: &&Transaction| transaction.updates.iter().all(|update| is_looked_at(&update.name));
@@ -401,7 +335,7 @@ pub(super) fn explain(
     hooks.waiting = std::mem::take(&mut reconciled.held);
     hooks.waiting.append(&mut reconciled.deferred);
     note_emitted(hooks, &reconciled);
-    await_records(engine, repository, hooks, &reconciled, seen);
+    await_records(engine, repository, hooks, origin, &reconciled, seen);
     tell_pushes(engine, hooks, &reconciled, unjudged, job);
     let is_told = !reconciled.drafts.is_empty() || !job.last.is_empty() || job.write.is_some();
     if is_told || hooks.unsaved >= UNSAVED_MAX {
@@ -490,6 +424,7 @@ fn await_records(
     engine: &Engine,
     repository: &Repository,
     hooks: &mut Hooks,
+    origin: Origin,
     reconciled: &Reconciled,
     seen: &mut Vec<Seen>,
 ) {
@@ -505,12 +440,12 @@ fn await_records(
         seen.after_peeled = None;
         if short.awaited {
             // It is the value seen now that waits, and not the one before.
-            let since = match hooks.awaited.get(&short.name) {
-                Some(before) if !stepped.contains(&short.name) => before.since,
-                Some(_) | None => now,
+            let (since, origin) = match hooks.awaited.get(&short.name) {
+                Some(before) if !stepped.contains(&short.name) => (before.since, before.origin),
+                Some(_) | None => (now, origin),
             };
             let named = Named { count, locked: true };
-            awaited.insert(short.name.clone(), Awaited { since, named });
+            awaited.insert(short.name.clone(), Awaited { since, named, origin });
         }
     }
     hooks.awaited = awaited;
@@ -534,35 +469,8 @@ fn tell_pushes(
 ) {
     let is_untold =
         |name: &RefName| unjudged.contains(name) || reconciled.short.iter().any(|short| short.name == *name);
-    let rules =
-        PushRules { is_protected: &|name: &RefName| is_protected(&engine.protected, name.as_bytes()) };
-    for closed in std::mem::take(&mut hooks.closing) {
-        if closed.accepted.iter().any(|update| is_untold(&update.name)) {
-            hooks.closing.push(closed);
-            continue;
-        }
-        let mut closed = closed;
-        hooks.doubt(&mut closed);
+    let rules = PushRules { is_protected: &|name: &[u8]| is_protected(&engine.protected, name) };
+    for closed in hooks.pushes.told(&is_untold) {
         job.last.extend(push::describe(&closed, &rules));
-        hooks.forget(closed.process);
     }
-}
-
-/// True unless a process is known to have ended: its number is nobody's, or that of one that started at another time, or
-/// it only waits to be asked for its status (proc(5), `stat`, fields 3 and 22).
-fn is_running(process: Process) -> bool {
-    let Some(pid) = i32::try_from(process.pid).ok().and_then(rustix::process::Pid::from_raw) else {
-        return false;
-    };
-    if rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
-        return false;
-    }
-    // Where it cannot be read, as with `hidepid`, there is somebody all the same.
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", process.pid)) else { return true };
-    // The name in parentheses may hold anything.
-    let Some((_, fields)) = stat.rsplit_once(')') else { return true };
-    let mut fields = fields.split_ascii_whitespace();
-    let has_ended = fields.next().is_some_and(|state| matches!(state, "Z" | "X"));
-    let started = fields.nth(18).and_then(|ticks| ticks.parse::<u64>().ok());
-    !has_ended && (process.start_ticks == 0 || started.is_none_or(|started| started == process.start_ticks))
 }

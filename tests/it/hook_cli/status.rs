@@ -40,6 +40,11 @@ fn it_tells_what_is_installed_and_when_the_last_record_came() {
     assert_eq!(states(&report), ["installed", "other", "installed", "absent"]);
     assert_eq!(report["hooks"][0]["former"], true);
     assert!(report["hooks"][0]["also"][0].as_str().expect("one").ends_with("pre-receive.d/20-more"));
+    let former = repo.git_dir.join("hooks/pre-receive.refwatch-former");
+    let script = fs::read_to_string(&former).expect("read");
+    fs::write(&former, format!("{script}# see pre-receive.d\n")).expect("written");
+    assert_eq!(status(&repo).1["hooks"][0]["also"], Value::Array(vec![]), "it runs them by itself");
+    fs::write(&former, script).expect("written");
     assert_eq!(
         (&report["journal"]["journals"], &report["journal"]["last_record_at"]),
         (&0.into(), &Value::Null)

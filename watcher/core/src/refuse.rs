@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use crate::event::Extra;
-use crate::{Event, EventType, ObjectId, Origin, RefName, Target};
+use crate::{Event, EventType, Origin, RefName, Target};
 
 /// One update that was asked for and refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,9 +11,9 @@ pub struct Refusal {
     /// The ref.
     pub name: RefName,
     /// The value that the update named as the old one; `None` for a creation.
-    pub old: Option<ObjectId>,
+    pub old: Option<Target>,
     /// The value that it proposed; `None` for a deletion. The object may exist nowhere.
-    pub new: Option<ObjectId>,
+    pub new: Option<Target>,
     /// Who asked, with which options, and why it was refused: `stage`, `reason` and `message`.
     pub extra: Extra,
 }
@@ -30,8 +30,8 @@ pub fn refused(is_protected: &dyn Fn(&[u8]) -> bool, origin: Origin, refusal: Re
     };
     Event {
         name: Some(refusal.name),
-        old: refusal.old.map(Target::Direct),
-        new: refusal.new.map(Target::Direct),
+        old: refusal.old,
+        new: refusal.new,
         extra: Some(Box::new(refusal.extra)),
         ..Event::of_repository(kind, origin)
     }
@@ -40,6 +40,7 @@ pub fn refused(is_protected: &dyn Fn(&[u8]) -> bool, origin: Origin, refusal: Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ObjectId;
 
     #[test]
     fn a_refusal_changes_nothing_and_is_named_by_its_ref() {
@@ -51,7 +52,7 @@ mod tests {
             let refusal = Refusal {
                 name: RefName::new(name).expect("a name"),
                 old: None,
-                new: Some(ObjectId::Sha1([7; 20])),
+                new: Some(Target::Direct(ObjectId::Sha1([7; 20]))),
                 extra: Extra { stage: Some(2), ..Extra::default() },
             };
             let event = refused(&is_protected, Origin::Report, refusal.clone());

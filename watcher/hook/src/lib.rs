@@ -4,6 +4,8 @@
 //! hook copies; whoever reads the journal parses.
 
 pub mod crc;
+pub mod former;
+pub mod process;
 pub mod record;
 pub mod space;
 

@@ -1,4 +1,4 @@
-//! What the machine says: its clocks and its processes.
+//! What the machine says: its clocks and its limits.
 
 use std::fs::File;
 use std::io::Read;
@@ -47,20 +47,6 @@ const fn mixed(value: u64) -> u64 {
     let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ value >> 31
-}
-
-/// When a process started, in clock ticks since the machine did: field 22 of `/proc/PID/stat` (proc_pid_stat(5)).
-pub(crate) fn start_ticks(pid: u32) -> Option<u64> {
-    let mut bytes = [0; PROC_BYTES_MAX];
-    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut bytes).ok()?;
-    start_in(&bytes[..length])
-}
-
-fn start_in(stat: &[u8]) -> Option<u64> {
-    // The second field is a name in parentheses that may hold anything, spaces and parentheses too.
-    let named = stat.iter().rposition(|byte| *byte == b')')?;
-    let start = stat.get(named + 2..)?.split(|byte| *byte == b' ').nth(22 - 3)?;
-    std::str::from_utf8(start).ok()?.parse().ok()
 }
 
 /// True for a process that is `git pack-refs`, which `git gc` and `git maintenance` run as well; false where that cannot
@@ -119,19 +105,6 @@ mod tests {
         // The uptime also counts while the machine sleeps.
         assert!(monotonic_ns() / 1_000_000_000 <= Duration::from_secs_f64(seconds).as_secs() + 1);
         assert!(monotonic_ns() > 0);
-    }
-
-    #[test]
-    fn the_start_of_a_process_is_read_past_any_name() {
-        let rest = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21";
-        for name in ["git", "a b", ") S 1 (", ""] {
-            assert_eq!(start_in(format!("77 ({name}) {rest}\n").as_bytes()), Some(4711), "{name}");
-        }
-        for stat in ["", "77", "77 (git)", "77 (git) S 1 2"] {
-            assert_eq!(start_in(stat.as_bytes()), None, "{stat}");
-        }
-        assert!(start_ticks(std::process::id()).is_some_and(|ticks| ticks > 0));
-        assert_eq!(start_ticks(u32::MAX), None);
     }
 
     #[test]

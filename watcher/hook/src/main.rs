@@ -18,7 +18,8 @@
 //! `hooks/update.d`: all at once, each with a copy of standard input, with the arguments, environment, directory and
 //! outputs that it has itself. It exits with the status of the first that failed, the former one first and then by name;
 //! as in a shell that is 128 + n for signal n, and 126 or 127 for what could not be run, which it says on standard error. As with Git
-//! itself, what is not executable is passed over, and a script without `#!` is run by `/bin/sh`.
+//! itself, what is not executable is passed over, and a script without `#!` is run by `/bin/sh`. A former hook that names
+//! `update.d` in its text runs those by itself, and alone (`former::runs_directory`).
 //!
 //! Started as `refwatch-hook update` it runs nothing else: Git runs the repository's own hooks beside configured ones.
 //! A signal that ends this program alone does not end those it runs.

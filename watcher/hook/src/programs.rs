@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use refwatch_hook::former::runs_directory;
 use refwatch_hook::record::FORMER;
 use refwatch_hook::{DIRECTORY_SUFFIX, FORMER_SUFFIX, PROGRAMS_MAX};
 
@@ -22,13 +23,18 @@ pub(crate) struct Program {
     pub(crate) started_as: PathBuf,
 }
 
-/// The programs to run for the hook at a path, in the order of their exit statuses: the former one, then by name.
+/// The programs to run for the hook at a path, in the order of their exit statuses: the former one, then by name. Where the
+/// former one runs those of the directory by itself, it is alone.
 ///
 /// # Errors
 /// Where the directory is there and cannot be listed, or holds too many: what it was to judge must not pass unseen.
 pub(crate) fn of(hook: &Path) -> io::Result<Vec<Program>> {
     let mut programs = listed(&directory(hook))?;
     if let Some(former) = former(hook) {
+        let name = hook.file_name().unwrap_or_default();
+        if !programs.is_empty() && runs_directory(&former.path, name) {
+            programs.clear();
+        }
         programs.insert(0, former);
     }
     Ok(programs)
@@ -124,6 +130,8 @@ mod tests {
         fs::set_permissions(&former, Permissions::from_mode(0o755)).expect("set");
         assert_eq!(names(), ["former", "10", "20", "A", "b", "link"]);
         assert_eq!(of(&hook).expect("listed")[1].path, directory.join("10"));
+        fs::write(&former, "exec run-parts hooks/update.d").expect("written");
+        assert_eq!(names(), ["former"]);
     }
 
     #[test]

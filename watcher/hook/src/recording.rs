@@ -5,6 +5,7 @@ use std::panic::{self, UnwindSafe};
 use std::path::PathBuf;
 use std::{env, io};
 
+use refwatch_hook::process::Stat;
 use refwatch_hook::record::{Encoder, Facts, Outcome, Phase};
 use refwatch_hook::space;
 
@@ -92,7 +93,7 @@ impl Recording {
             monotonic_ns,
             pid,
             parent_pid,
-            parent_start_ticks: machine::start_ticks(parent_pid).unwrap_or(0),
+            parent_start_ticks: Stat::of(parent_pid).map_or(0, |parent| parent.start_ticks),
             // Only the end of a push is told by its process.
             process_space: if phase == Phase::PreReceive { space::own() } else { 0 },
             actor: actor.as_encoded_bytes(),

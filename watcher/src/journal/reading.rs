@@ -62,8 +62,9 @@ impl Reading {
             match walk::next(rest, tail, &mut self.search_bytes_left) {
                 Next::Whole(frame) => {
                     self.bytes_left = self.bytes_left.saturating_sub(frame.bytes());
-                    self.batch.next = self.batch.next.after(frame.bytes());
-                    self.take(frame);
+                    let at = self.batch.next;
+                    self.batch.next = at.after(frame.bytes());
+                    self.take(frame, at);
                 }
                 Next::Skip { bytes, flawed } => {
                     self.bytes_left = self.bytes_left.saturating_sub(bytes);
@@ -89,7 +90,7 @@ impl Reading {
         }
     }
 
-    fn take(&mut self, frame: record::Frame<'_>) {
+    fn take(&mut self, frame: record::Frame<'_>, at: Position) {
         let passed_over = &mut self.batch.passed_over;
         if frame.version > record::VERSION {
             passed_over.newer += 1;
@@ -110,6 +111,7 @@ impl Reading {
             parent_pid: record.facts.parent_pid,
             parent_start_ticks: record.facts.parent_start_ticks,
             process_space: record.facts.process_space,
+            at,
             next: self.batch.next,
         });
     }

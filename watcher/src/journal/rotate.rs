@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 
-use refwatch_hook::JOURNAL;
+use refwatch_hook::{JOURNAL, JOURNAL_BYTES_MAX};
 use rustix::fs::AtFlags;
 
 use super::{Journal, Position, files};
@@ -11,6 +11,9 @@ use crate::dir;
 
 /// Length from which a journal that was read is rotated, in bytes.
 pub const ROTATE_BYTES_MIN: u64 = 4 << 20;
+
+/// Most bytes of rotated files that stay for what is to be read again: as much as hooks write while nobody reads.
+pub const KEPT_BYTES_MAX: u64 = JOURNAL_BYTES_MAX;
 
 impl Journal {
     /// True where something was appended behind a position, or the file it is in is not the journal any more. Looks at
@@ -44,27 +47,39 @@ impl Journal {
         Ok(true)
     }
 
-    /// Removes rotated files that were read to their end by whoever is at `position`, and says how many.
+    /// Removes rotated files that were read to their end by whoever is at `position`, and says how many. Those from `keep`
+    /// on stay, as long as they are at most [`KEPT_BYTES_MAX`] together: of more, the oldest go.
     ///
     /// # Errors
     /// Where the directory cannot be read or written to.
-    pub fn remove_before(&self, position: &Position) -> io::Result<u64> {
+    pub fn remove_before(&self, position: &Position, keep: Option<&Position>) -> io::Result<u64> {
         let Some(file) = position.file else { return Ok(0) };
         let directory = dir::open(&self.directory)?;
         let names = files::listed(&directory)?;
         let identities: Vec<_> = names.iter().map(|(_, name)| files::identity(&directory, name)).collect();
         let is_current = dir::identity(&directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW).ok() == Some(file);
-        let read = match identities.iter().position(|identity| *identity == Some(file)) {
+        let place = |file| identities.iter().position(|identity| *identity == Some(file));
+        let read = match place(file) {
             Some(at) => at,
             None if is_current => names.len(),
             None => 0,
         };
-        for (_, name) in &names[..read] {
+        let mut kept = keep.and_then(|keep| place(keep.file?)).map_or(read, |at| at.min(read));
+        let mut bytes_kept = 0_u64;
+        for (at, (_, name)) in names.iter().enumerate().take(read).skip(kept).rev() {
+            let stat = rustix::fs::statat(&directory, dir::path(name), AtFlags::SYMLINK_NOFOLLOW)?;
+            bytes_kept = bytes_kept.saturating_add(stat.st_size.cast_unsigned());
+            if bytes_kept > KEPT_BYTES_MAX {
+                kept = at + 1;
+                break;
+            }
+        }
+        for (_, name) in &names[..kept] {
             match fs::remove_file(self.directory.join(dir::path(name))) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
             }
         }
-        Ok(read as u64)
+        Ok(kept as u64)
     }
 }

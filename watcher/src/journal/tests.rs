@@ -10,9 +10,11 @@ use refwatch_core::journal::{Outcome, Update, Value};
 use refwatch_core::push::{Process, Refused, Said};
 use refwatch_hook::crc::crc32;
 use refwatch_hook::record::{self as format, Encoder, Facts, INPUT_BYTES_MAX, MAGIC, Phase, VERSION};
+use rustix::fs::AtFlags;
 use tempfile::TempDir;
 
 use super::*;
+use crate::dir;
 
 /// A directory with a journal in it.
 struct Place {
@@ -505,19 +507,98 @@ fn a_journal_that_was_read_is_rotated_and_removed_and_no_record_goes_with_it() {
         assert!(journal.has_news(&position));
         // A reader that is behind: nothing of it may go.
         assert!(!journal.rotate(&position).expect("a writable directory"));
-        assert_eq!(journal.remove_before(&position).expect("a writable directory"), 0);
+        assert_eq!(journal.remove_before(&position, None).expect("a writable directory"), 0);
         let (ids, _, last) = place.drain(position);
         assert_eq!(ids, (first..first + EACH).collect::<Vec<_>>());
         position = last.next;
         assert!(!journal.has_news(&position));
         assert!(position.offset >= ROTATE_BYTES_MIN);
         // What was rotated in the last round is done with only now that the position is behind it.
-        assert_eq!(journal.remove_before(&position).expect("a writable directory"), u64::from(round > 0));
+        assert_eq!(
+            journal.remove_before(&position, None).expect("a writable directory"),
+            u64::from(round > 0)
+        );
         assert!(journal.rotate(&position).expect("a writable directory"));
         assert!(!journal.rotate(&position).expect("a writable directory"), "hooks have not begun a new one");
         assert_eq!(files(), 1);
         first += EACH;
     }
-    assert_eq!(journal.remove_before(&position).expect("a writable directory"), 0);
-    assert_eq!(journal.remove_before(&Position::oldest()).expect("a writable directory"), 0);
+    assert_eq!(journal.remove_before(&position, None).expect("a writable directory"), 0);
+    assert_eq!(journal.remove_before(&Position::oldest(), None).expect("a writable directory"), 0);
+}
+
+#[test]
+fn what_is_to_be_read_again_stays_and_is_read_as_far_as_it_was() {
+    const EACH: u64 = 25_000;
+    let place = Place::new();
+    let journal = Journal { directory: place.home.path().to_owned(), format: ObjectFormat::Sha1 };
+    let mut position = Position::oldest();
+    let mut read = Vec::new();
+    for first in [0, EACH, 2 * EACH] {
+        place.append("journal", &records(first..first + EACH));
+        let mut from = position;
+        loop {
+            let batch = place.read(&from);
+            from = batch.next;
+            read.extend(batch.records);
+            if batch.rest != Rest::More {
+                break;
+            }
+        }
+        position = from;
+        if first < 2 * EACH {
+            assert!(journal.rotate(&position).expect("a writable directory"));
+        }
+    }
+    place.append("journal", &records(3 * EACH..3 * EACH + 10));
+    let again = |from: Position, until: Position| -> Vec<u64> {
+        let (mut at, mut ids) = (from, Vec::new());
+        loop {
+            let batch = journal.read_again(&at, &until).expect("readable");
+            ids.extend(batch.records.iter().map(|record| record.entry.id()));
+            if batch.rest != Rest::More {
+                return ids;
+            }
+            at = batch.next;
+        }
+    };
+    let at = |id: u64| &read[usize::try_from(id).expect("few")];
+    for (first, end) in
+        [(0, 3 * EACH), (EACH - 1, EACH + 1), (EACH, 2 * EACH), (5, 9), (EACH + 7, 2 * EACH + 3)]
+    {
+        let until = at(end - 1).next;
+        assert!(again(at(first).at, until).into_iter().eq(first..end), "{first}..{end}");
+        assert_eq!(again(until, until).len(), 0, "{first}..{end}");
+    }
+    // Before its own file nothing is to be read again.
+    let keep = at(EACH + 7).at;
+    assert_eq!(journal.remove_before(&position, Some(&keep)).expect("a writable directory"), 1);
+    assert!(again(keep, position).into_iter().eq(EACH + 7..3 * EACH));
+    assert_eq!(journal.remove_before(&position, Some(&position)).expect("a writable directory"), 1);
+    // Its file is gone: what is left of it.
+    assert!(again(keep, position).into_iter().eq(2 * EACH..3 * EACH));
+}
+
+#[test]
+fn no_more_stays_to_be_read_again_than_its_limit() {
+    let place = Place::new();
+    let journal = Journal { directory: place.home.path().to_owned(), format: ObjectFormat::Sha1 };
+    for (number, bytes) in [(1, 5), (2, KEPT_BYTES_MAX - 20), (3, 20)] {
+        // Sparse: nothing is written.
+        let file = fs::File::create(place.home.path().join(format!("journal.{number}"))).expect("made");
+        file.set_len(bytes).expect("set");
+    }
+    place.append("journal", &records(0..1));
+    let journal_at = |name| {
+        let file =
+            dir::identity(dir::open(place.home.path()).expect("there"), name, AtFlags::SYMLINK_NOFOLLOW);
+        Position { file: file.ok(), offset: 0, is_amid: false }
+    };
+    let (first, position) = (journal_at("journal.1"), journal_at("journal"));
+    assert_eq!(journal.remove_before(&position, Some(&first)).expect("a writable directory"), 1);
+    assert_eq!(
+        journal.remove_before(&position, Some(&journal_at("journal.2"))).expect("a writable directory"),
+        0
+    );
+    assert_eq!(journal.remove_before(&position, None).expect("a writable directory"), 2);
 }

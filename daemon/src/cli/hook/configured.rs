@@ -14,10 +14,11 @@ pub(super) const SINCE: (u32, u32) = (2, 54);
 
 /// The command for a hook. Git appends the hook's arguments.
 ///
-/// Guarded: every push would be refused by a command that cannot be started.
+/// Guarded: every push would be refused by a command that cannot be started. The shell becomes the program, whose parent is
+/// then Git itself: by that process the hooks of a push belong together.
 pub(super) fn command(program: &Path, phase: Phase) -> String {
     let program = quoted(program);
-    format!("test ! -x {program} || {program} {}", phase.name())
+    format!("test ! -x {program} || exec {program} {}", phase.name())
 }
 
 /// A path as one word of a shell.
@@ -102,13 +103,12 @@ mod tests {
             Command::new("sh").args(["-c", &script, "hook", "committed"]).output().expect("sh runs")
         };
         assert!(run().status.success());
-        fs::write(&program, "#!/bin/sh\necho \"$@\"\nexit 3\n").expect("written");
+        fs::write(&program, "#!/bin/sh\necho \"$PPID $@\"\nexit 3\n").expect("written");
         assert!(run().status.success(), "not executable");
         fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set");
         let output = run();
-        assert_eq!(
-            (output.status.code(), &*output.stdout),
-            (Some(3), &b"reference-transaction committed\n"[..])
-        );
+        let said = String::from_utf8(output.stdout).expect("text");
+        let expected = format!("{} reference-transaction committed\n", std::process::id());
+        assert_eq!((output.status.code(), said), (Some(3), expected));
     }
 }

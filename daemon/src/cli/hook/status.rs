@@ -3,11 +3,13 @@
 mod journal;
 mod report;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use refwatch_hook::former::runs_directory;
 use refwatch_hook::{DIRECTORY_SUFFIX, JOURNAL_BYTES_MAX, PROGRAMS_MAX};
 
 use super::args::StatusArgs;
@@ -132,12 +134,13 @@ fn hook(
             Escaped::path(&path)
         ));
     }
+    let hook_name = OsStr::new(slot.phase.name());
     HookReport {
         hook: slot.phase,
         state,
         program: led.as_deref().map(text),
         former: is_kept && slot.entry.is_ours(),
-        also: if slot.entry.is_ours() {
+        also: if slot.entry.is_ours() && !(is_kept && runs_directory(&with(&path, FORMER), hook_name)) {
             programs(&with(&path, DIRECTORY_SUFFIX), program)
         } else {
             Vec::new()

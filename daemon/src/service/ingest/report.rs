@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use refwatch_core::event::Extra;
 use refwatch_core::refuse::Refusal;
-use refwatch_core::{ObjectFormat, ObjectId, RefName};
+use refwatch_core::{ObjectFormat, ObjectId, RefName, Target};
 use refwatch_proto::{limits, v1};
 
 use crate::status::Failure;
@@ -36,7 +36,7 @@ pub(super) fn check(
     }
     push_options(field, &report.push_options)?;
     extra.push_options = report.push_options;
-    Ok(Refusal { name, old, new, extra })
+    Ok(Refusal { name, old: old.map(Target::Direct), new: new.map(Target::Direct), extra })
 }
 
 fn invalid(field: String, value: &str, detail: impl Into<String>) -> Failure {

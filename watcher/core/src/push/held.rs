@@ -4,10 +4,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::judge;
-use super::{Closed, Process, Record, Refused, Said};
+use super::judge::Judged;
+use super::{Closed, Grouping, Process, Record, Refused, Said, copied};
+use crate::RefName;
 use crate::journal::{Outcome, Transaction, Update, Value};
-use crate::{RefName, Target};
 
 /// One push as recorded so far.
 #[derive(Clone, Debug)]
@@ -15,6 +15,10 @@ pub(super) struct Push {
     pub(super) process: Process,
     /// Time of its first record.
     pub(super) at_us: u64,
+    /// Time of its last record.
+    pub(super) last_us: u64,
+    /// It is over, and a ref that it is to be judged by could not be read.
+    pub(super) is_put_off: bool,
     pub(super) ids: BTreeSet<u64>,
     actor: Option<String>,
     push_options: Vec<String>,
@@ -32,7 +36,7 @@ pub(super) struct Push {
 pub(super) struct Attempted {
     pub(super) updates: Vec<Update>,
     pub(super) refused: Option<Refused>,
-    at_us: u64,
+    pub(super) at_us: u64,
     id: u64,
     /// Positions in `updates`, ordered by name.
     by_name: Vec<usize>,
@@ -50,6 +54,8 @@ impl Push {
         Self {
             process,
             at_us,
+            last_us: at_us,
+            is_put_off: false,
             ids: BTreeSet::new(),
             actor: None,
             push_options: Vec::new(),
@@ -75,6 +81,7 @@ impl Push {
         let Record { at_us, id, .. } = record;
         self.ids.insert(id);
         self.at_us = self.at_us.min(at_us);
+        self.last_us = self.last_us.max(at_us);
         if self.actor.is_none() {
             self.actor = record.actor;
         }
@@ -95,11 +102,12 @@ impl Push {
     }
 
     pub(super) fn explain(&mut self, transaction: &mut Transaction) {
+        self.last_us = self.last_us.max(transaction.at_ns / 1000);
         if transaction.actor.is_none() {
             transaction.actor.clone_from(&self.actor);
         }
         if transaction.push_options.is_empty() {
-            transaction.push_options.clone_from(&self.push_options);
+            transaction.push_options = copied(&self.push_options);
         }
         let ended = match transaction.outcome {
             Outcome::Committed => &mut self.committed,
@@ -155,18 +163,22 @@ impl Push {
         self.committed.contains(&(update.name.clone(), update.new.clone()))
     }
 
+    /// True where a transaction of it committed any value of that ref.
+    pub(super) fn has_committed_any(&self, name: &RefName) -> bool {
+        // No value is less.
+        let mut from = self.committed.range((name.clone(), Value::Zero)..);
+        from.next().is_some_and(|(found, _)| found == name)
+    }
+
     pub(super) fn has_aborted(&self, update: &Update) -> bool {
         self.aborted.contains(&(update.name.clone(), update.new.clone()))
     }
 
-    pub(super) fn close(self, now: &dyn Fn(&RefName) -> Option<Target>) -> Closed {
-        let (accepted, rejected) = judge::judge(&self, now);
-        let uncovered: Vec<Update> = accepted
-            .iter()
-            .filter(|update| update.old != update.new)
-            .filter(|update| !self.has_committed(update))
-            .cloned()
-            .collect();
+    pub(super) fn close(self, judged: Judged, grouping: Grouping) -> Closed {
+        let Judged { accepted, rejected, doubted, done, is_unread: _ } = judged;
+        let is_covered = |update: &Update| grouping == Grouping::Transactions && self.has_committed(update);
+        let uncovered: Vec<Update> =
+            done.into_iter().filter(|update| update.old != update.new && !is_covered(update)).collect();
         let from = match (&self.accepted, &self.attempted) {
             (Some(accepted), _) => Some((accepted.at_us, accepted.id)),
             (None, Some(attempted)) => Some((attempted.at_us, attempted.id)),
@@ -177,7 +189,7 @@ impl Push {
             id,
             outcome: Outcome::Committed,
             actor: self.actor.clone(),
-            push_options: self.push_options.clone(),
+            push_options: copied(&self.push_options),
             updates: uncovered,
         });
         Closed {
@@ -187,6 +199,7 @@ impl Push {
             transaction,
             accepted,
             rejected,
+            doubted,
         }
     }
 }
@@ -202,16 +215,16 @@ impl Attempted {
 
 /// Notes in pushes of which no post-receive tells what others are known to have carried out: what the disk shows there
 /// is not their doing. A push often fails because another one was faster with the same commit, or is tried again.
-pub(super) fn claim<'a>(over: &'a mut [Push], open: impl Iterator<Item = &'a mut Push>) {
+pub(super) fn claim<'a>(over: Vec<&'a mut Push>, open: impl Iterator<Item = &'a mut Push>) {
     let mut carried_out: BTreeSet<(RefName, Value)> = BTreeSet::new();
-    for push in over.iter() {
+    for push in &over {
         let told = push.accepted.iter().flat_map(|accepted| &accepted.updates);
         carried_out.extend(told.map(|update| (update.name.clone(), update.new.clone())));
         if push.was_killed_by_its_hook() {
             carried_out.extend(push.committed.iter().cloned());
         }
     }
-    for Push { attempted, claimed, .. } in over.iter_mut().chain(open).filter(|push| push.accepted.is_none())
+    for Push { attempted, claimed, .. } in over.into_iter().chain(open).filter(|push| push.accepted.is_none())
     {
         let Some(attempted) = attempted else { continue };
         // Neither one large push among many small ones nor the reverse is looked through for each of them.

@@ -13,14 +13,16 @@
 //! | update | refuses | - | the others | `UPDATE` |
 //! | update, atomic push | refuses; not called for later ones | - | - | `UPDATE`, the others `RECEIVE_PACK` |
 //! | another old value | passes | - | the others | `STALE_OLD_VALUE`, by the value on disk |
-//! | a lock, a directory in the way | passes | - (a locked `packed-refs`: `aborted 0 0 x`) | the others | `RECEIVE_PACK` |
-//! | either of these, atomic push | passes for all | - | - | that one as above, the others `RECEIVE_PACK` |
+//! | a lock that is still there | passes | as below | the others | `LOCK`, by the lock on disk |
+//! | another lock, a directory in the way | passes | - (a locked `packed-refs`: `aborted 0 0 x`) | the others | `RECEIVE_PACK` |
+//! | any of these three, atomic push | passes for all | - | - | that one as above, the others `RECEIVE_PACK` |
 //! | reference-transaction | passes | `aborted old new x`, then nothing more | never, though earlier ones are done | `REFERENCE_TRANSACTION`, later ones `RECEIVE_PACK` |
 //! | the same, deletion of a packed ref (files) | passes | `aborted 0 0 x` | never | `RECEIVE_PACK` |
 //!
 //! - `aborted 0 0 x` proves nothing: each deletion of a loose ref that succeeds leaves one too.
 //! - A refusal by the reference-transaction hook kills receive-pack. So `aborted` with values proves a refusal, and that
 //!   what was committed before stays although no post-receive tells of it.
+//! - Of what cannot be told from these with certainty nothing is told: see `judge`.
 //! - An atomic push cannot be proven: `x` refused by update and the rest dropped with it leaves what `x` refused by
 //!   update and a deletion denied by Git leaves.
 //! - A later Git lists refused refs as committed. So post-receive is believed before reference-transaction, and where
@@ -32,10 +34,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::held::{Push, claim};
-use super::judge::Rejected;
-use super::{Process, Record};
+use super::judge::{Rejected, judge};
+use super::{Disk, Life, Process, Record, Unreadable};
+use crate::RefName;
 use crate::journal::{Transaction, Update};
-use crate::{RefName, Target};
 
 /// Most pushes held, open or over: twice the records that one reading of the journal gives.
 pub const PUSHES_MAX: usize = 8192;
@@ -54,6 +56,7 @@ pub const UPDATES_HELD_MAX: usize = 1 << 20;
 /// its end, and then [`Ledger::close`]. A process found gone only after that may have recorded what was not read.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
+    grouping: Grouping,
     pushes: BTreeMap<Process, Push>,
     /// Pushes of processes whose number was given to the process of another push.
     replaced: Vec<Push>,
@@ -61,7 +64,34 @@ pub struct Ledger {
     forgotten: u64,
 }
 
-/// What became of one push.
+/// Where a push that is over was held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Own,
+    Replaced,
+}
+
+/// What changes are told by, where both are recorded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Grouping {
+    /// Transactions of pushes.
+    #[default]
+    Transactions,
+    /// Whole pushes: their transactions explain nothing.
+    Pushes,
+}
+
+/// A push of which no record says that it is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The push.
+    pub process: Process,
+    /// Time of what it recorded last, in microseconds since 1970.
+    pub last_us: u64,
+}
+
+/// What became of one push. Of what it attempted, each update is in one of `accepted`, `rejected` and `doubted`, unless
+/// proc-receive carried it out in another way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
     /// The receive-pack that it was.
@@ -70,18 +100,47 @@ pub struct Closed {
     pub actor: Option<String>,
     /// Options of the push, in their order.
     pub push_options: Vec<String>,
-    /// Those of `accepted` that change a ref and that no committed transaction of this push named, as a transaction
-    /// for `reconcile`: explains changes where only the push hooks are installed. A hint like every other.
+    /// Those of `accepted` that change a ref, or where post-receive said nothing those attempted that the disk shows to be
+    /// done, as a transaction for `reconcile`; with [`Grouping::Transactions`] without what a committed transaction of
+    /// this push named. A hint like every other.
     pub transaction: Option<Transaction>,
-    /// What was carried out: what post-receive said, in its order. Where it said nothing, those attempted updates that
-    /// the disk shows to be done. Empty also where post-receive's input was too long to be recorded.
+    /// What post-receive said, in its order. Empty also where its input was too long to be recorded.
     pub accepted: Vec<Update>,
-    /// What was attempted and not carried out, in the order of the attempt; then refusals by `update` that no
-    /// pre-receive announced, by name.
+    /// What is known to be refused, in the order of the attempt; then refusals by `update` that no pre-receive
+    /// announced, by name.
     pub rejected: Vec<Rejected>,
+    /// What was attempted and may have been carried out, or refused, or asked for no change: nothing is told of it.
+    pub doubted: Vec<Update>,
+}
+
+impl Closed {
+    /// Updates that the push may have carried out.
+    pub fn perhaps_done(&self) -> impl Iterator<Item = &Update> {
+        self.accepted.iter().chain(&self.doubted)
+    }
 }
 
 impl Ledger {
+    /// An empty ledger.
+    pub fn new(grouping: Grouping) -> Self {
+        Self { grouping, ..Self::default() }
+    }
+
+    /// True where nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.pushes.is_empty() && self.replaced.is_empty()
+    }
+
+    /// True for a push that is held.
+    pub fn holds(&self, process: Process) -> bool {
+        self.pushes.contains_key(&process) || self.replaced.iter().any(|push| push.process == process)
+    }
+
+    /// True where a push is over and was put off: see [`Unreadable::PutOff`].
+    pub fn is_put_off(&self) -> bool {
+        self.pushes.values().chain(&self.replaced).any(|push| push.is_put_off)
+    }
+
     /// Takes up what a hook of a push recorded. A record that its push already has, by its id, is passed over.
     ///
     /// One receive-pack does one push: where a second pre-receive or post-receive comes, the process is another one with
@@ -117,9 +176,10 @@ impl Ledger {
         self.forget_beyond(PUSHES_MAX, UPDATES_HELD_MAX);
     }
 
-    /// Processes of pushes of which no record says that they are over. Whether they still run is for the caller to see.
-    pub fn open(&self) -> impl Iterator<Item = Process> + '_ {
-        self.pushes.values().filter(|push| !push.is_over()).map(|push| push.process)
+    /// Pushes of which no record says that they are over, by process. Whether they still run is for the caller to see.
+    pub fn open(&self) -> impl Iterator<Item = Open> + '_ {
+        let open = self.pushes.values().filter(|push| !push.is_over());
+        open.map(|push| Open { process: push.process, last_us: push.last_us })
     }
 
     /// True where a push that is open attempts this ref, and neither hook refused it so far.
@@ -133,19 +193,19 @@ impl Ledger {
     }
 
     /// Ends the pushes that are over, by the time of their first records: those accepted, those that pre-receive
-    /// refused, and those whose process is `gone`. One that is gone waits while another that still runs asks to set one
-    /// of its refs to the same value.
+    /// refused, and those whose process does not run. Such a one waits while another that still runs asks to set one of
+    /// its refs to the same value; one whose refs cannot be read waits where that is asked for.
     ///
-    /// `now` gives the value on disk, `None` where the ref does not exist. It is to be as fresh as can be: where a ref
-    /// moved on after its update was refused for another reason, it is told as stale all the same.
+    /// Where a ref moved on after its update was refused for another reason, it is told as stale all the same.
     pub fn close(
         &mut self,
-        gone: &dyn Fn(Process) -> bool,
-        now: &dyn Fn(&RefName) -> Option<Target>,
+        life: &dyn Fn(Process) -> Life,
+        disk: &Disk<'_>,
+        unreadable: Unreadable,
     ) -> Vec<Closed> {
         let (mut over, mut open) = (Vec::new(), BTreeMap::new());
         for (process, push) in core::mem::take(&mut self.pushes) {
-            if push.is_over() || gone(process) {
+            if push.is_over() || life(process) != Life::Running {
                 over.push(push);
             } else {
                 open.insert(process, push);
@@ -160,12 +220,29 @@ impl Ledger {
             }
             open.extend(waiting.into_iter().map(|push| (push.process, push)));
         }
-        over.append(&mut self.replaced);
-        over.sort_by_key(|push| (push.at_us, push.process));
-        claim(&mut over, open.values_mut());
-        self.held = open.values().map(Push::weight).sum();
+        // One that was replaced is over whatever became of the process that has its number now.
+        let replaced = core::mem::take(&mut self.replaced);
+        let mut over: Vec<(Push, Place)> = over
+            .into_iter()
+            .map(|push| (push, Place::Own))
+            .chain(replaced.into_iter().map(|push| (push, Place::Replaced)))
+            .collect();
+        over.sort_by_key(|(push, _)| (push.at_us, push.process));
+        claim(over.iter_mut().map(|(push, _)| push).collect(), open.values_mut());
         self.pushes = open;
-        over.into_iter().map(|push| push.close(now)).collect()
+        let mut closed = Vec::new();
+        for (mut push, place) in over {
+            let life = if place == Place::Replaced { Life::Ended } else { life(push.process) };
+            let judged = judge(&push, life, disk);
+            push.is_put_off = judged.is_unread && unreadable == Unreadable::PutOff;
+            match place {
+                _ if !push.is_put_off => closed.push(push.close(judged, self.grouping)),
+                Place::Own => drop(self.pushes.insert(push.process, push)),
+                Place::Replaced => self.replaced.push(push),
+            }
+        }
+        self.held = self.pushes.values().chain(&self.replaced).map(Push::weight).sum();
+        closed
     }
 
     fn forget_beyond(&mut self, pushes_max: usize, held_max: usize) {

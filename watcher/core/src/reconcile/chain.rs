@@ -151,8 +151,9 @@ pub(super) fn link(
     let (start, end) = (ids.id(before), ids.id(after));
     let symbolic = [before, after].map(|value| value.is_some_and(|target| target.symbolic().is_some()));
     let mut fates = vec![Fate::NoOp; lines.len()];
-    let edges: Vec<Edge> =
+    let mut edges: Vec<Edge> =
         (0..).zip(lines).filter_map(|(at, line)| edge(&mut ids, at, line, symbolic)).collect();
+    drop_nested(&mut edges);
     let emitted: Vec<(Id, Id)> = emitted.iter().map(|(old, new)| (ids.id(*old), ids.id(*new))).collect();
     let count = ids.values.len();
 
@@ -198,6 +199,14 @@ fn edge<'a>(
     // What a record calls the old object of a symbolic ref is the object that it led to, not its value.
     let stated = line.old.as_ref().filter(|old| !(symbolic_before && old.oid().is_some()));
     Some(Edge { line: at, from: stated.map(|old| ids.id(Some(old))), to: ids.id(line.new.as_ref()) })
+}
+
+/// Takes out `0 0` right before another deletion: git nests it in the deletion of a packed ref (FACTS.md 6).
+fn drop_nested(edges: &mut Vec<Edge>) {
+    let is_nested = |pair: &[Edge]| pair[0].to == ABSENT && pair[0].from.is_none() && pair[1].to == ABSENT;
+    let nested: Vec<bool> = edges.windows(2).map(is_nested).collect();
+    let mut nested = nested.into_iter();
+    edges.retain(|_| !nested.next().unwrap_or(false));
 }
 
 /// The better of the two ways to link.

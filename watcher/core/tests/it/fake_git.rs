@@ -42,6 +42,8 @@ pub(crate) struct FakeGit {
     pub(crate) journal: Vec<Transaction>,
     /// Every value of each ref, from the first.
     pub(crate) had: [Vec<Num>; REFS],
+    /// Which refs stand in `packed-refs`, whatever else they have.
+    packed: [bool; REFS],
     /// How the record of each of these says what was before.
     olds: [Vec<Old>; REFS],
     clock: u64,
@@ -55,6 +57,7 @@ impl FakeGit {
             values,
             journal: Vec::new(),
             had: values.map(|value| vec![value]),
+            packed: [false; REFS],
             olds: values.map(|_| vec![Old::Stated]),
             clock: 0,
         }
@@ -87,6 +90,16 @@ impl FakeGit {
                 self.set(*of, *value, old);
             }
         }
+        let unpacked: Vec<(usize, Num, Num)> = updates
+            .iter()
+            .filter(|(of, _, new)| *new == 0 && self.packed[*of])
+            .map(|(of, ..)| (*of, 0, 0))
+            .collect();
+        if !unpacked.is_empty() {
+            // Nested in the transaction, and recorded before it (FACTS.md 6).
+            unpacked.iter().for_each(|(of, ..)| self.packed[*of] = false);
+            self.note(unpacked, Outcome::Committed);
+        }
         self.note(updates, Outcome::Committed);
     }
 
@@ -95,6 +108,7 @@ impl FakeGit {
             self.values.into_iter().enumerate().filter(|(_, value)| *value != 0).collect();
         self.note(loose.iter().map(|(of, value)| (*of, 0, *value)).collect(), Outcome::Committed);
         for (of, value) in loose {
+            self.packed[of] = true;
             self.note(vec![(of, 0, 0)], Outcome::Aborted);
             self.note(vec![(of, value, 0)], Outcome::Committed);
         }

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use refwatch_core::journal::{Outcome, Transaction, Update, Value};
-use refwatch_core::push::{Closed, Ledger, PushRules, Record, Refused, Said, describe};
-use refwatch_core::{RefName, Target};
+use refwatch_core::push::{
+    Closed, Disk, Ledger, Life, Process, PushRules, Record, Refused, Said, Unread, Unreadable, describe,
+};
+use refwatch_core::{RefName, RefState, Target};
 
 use crate::cases::{each_case, shown, target, value, write_event};
 use crate::given::name;
@@ -21,6 +23,11 @@ struct Case {
     journal: Vec<Line>,
     now: BTreeMap<RefName, Target>,
     gone: BTreeSet<u32>,
+    unknown: BTreeSet<u32>,
+    unread: BTreeSet<RefName>,
+    broken: BTreeSet<RefName>,
+    is_doubted: bool,
+    locked: BTreeMap<RefName, u64>,
     protected: Option<String>,
 }
 
@@ -46,6 +53,15 @@ impl Case {
                 ["gone", pid] => {
                     case.gone.insert(number(pid));
                 }
+                ["unknown", pid] => {
+                    case.unknown.insert(number(pid));
+                }
+                ["now", of] => drop(case.broken.insert(name(of))),
+                ["unread", of] => drop(case.unread.insert(name(of))),
+                ["locked", of, since_us] => {
+                    case.locked.insert(name(of), since_us.parse().expect("microseconds"));
+                }
+                ["doubt"] => case.is_doubted = true,
                 ["protected", prefix] => case.protected = Some(prefix.to_owned()),
                 [old, new, of] => case.updates().push(update(old, new, of)),
                 _ => panic!("not understood: {line}"),
@@ -113,16 +129,32 @@ impl Case {
             }
         }
         let rules = PushRules {
-            is_protected: &|of: &RefName| {
-                self.protected.as_ref().is_some_and(|prefix| of.as_bytes().starts_with(prefix.as_bytes()))
+            is_protected: &|of: &[u8]| {
+                self.protected.as_ref().is_some_and(|prefix| of.starts_with(prefix.as_bytes()))
             },
         };
-        let closed = ledger.close(&|of| self.gone.contains(&of.pid), &|of| self.now.get(of).cloned());
-        for closed in closed {
+        let life = |of: Process| match of.pid {
+            pid if self.gone.contains(&pid) => Life::Ended,
+            pid if self.unknown.contains(&pid) => Life::Unknown,
+            _ => Life::Running,
+        };
+        let state = |of: &RefName| {
+            if self.unread.contains(of) {
+                return Err(Unread);
+            }
+            let broken = self.broken.contains(of).then_some(RefState::Broken { last_good: None });
+            Ok(broken.or_else(|| self.now.get(of).cloned().map(RefState::Good)))
+        };
+        let locked = |update: &Update| self.locked.get(&update.name).copied();
+        let unreadable = if self.is_doubted { Unreadable::Doubt } else { Unreadable::PutOff };
+        for closed in ledger.close(&life, &Disk { state: &state, locked_since_us: &locked }, unreadable) {
             write_closed(&mut out, &closed, &rules);
         }
-        for process in ledger.open() {
-            let _ = writeln!(out, "open {}", process.pid);
+        for open in ledger.open() {
+            let _ = writeln!(out, "open {}", open.process.pid);
+        }
+        if ledger.is_put_off() {
+            out.push_str("put off\n");
         }
         out
     }
@@ -132,6 +164,9 @@ fn write_closed(out: &mut String, closed: &Closed, rules: &PushRules<'_>) {
     let _ = writeln!(out, "push {}", closed.process.pid);
     for event in describe(closed, rules) {
         write_event(out, &event);
+    }
+    for Update { name, .. } in &closed.doubted {
+        let _ = writeln!(out, "  doubts {name}");
     }
     if let Some(transaction) = &closed.transaction {
         let _ = writeln!(out, "  explains #{} at {}", transaction.id, transaction.at_ns);
@@ -165,11 +200,14 @@ fn every_case_of_a_push_gives_its_result() {
         "stage=UPDATE reason=HOOK_DECLINED",
         "stage=REFERENCE_TRANSACTION reason=HOOK_DECLINED",
         "stage=STALE_OLD_VALUE reason=STALE_OLD_VALUE",
+        "stage=LOCK reason=LOCKED",
         "stage=RECEIVE_PACK reason=DECLINED_BY_GIT",
         "stage=RECEIVE_PACK reason=ATOMIC_PUSH_FAILED",
         "stage=RECEIVE_PACK reason=PUSH_ABORTED",
         "explains #",
         "open ",
+        "doubts ",
+        "put off",
     ];
     for token in tokens {
         assert!(all.contains(token), "no case shows {token}");

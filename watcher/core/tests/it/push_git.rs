@@ -13,7 +13,7 @@ use refwatch_core::push::{Ledger, Refused, Said};
 use refwatch_core::{InvalidObjectId, ObjectId, RefName, Target};
 
 use crate::given::name;
-use crate::push_given::{process, said, transaction};
+use crate::push_given::{close, process, said, transaction};
 
 /// Every hook: a header, the input indented by a space, and at last how it exits. `more` makes it refuse.
 const HOOK: &str = r#"#!/bin/sh
@@ -37,6 +37,8 @@ struct Scene {
 }
 
 const ACCEPTED: &str = "accepted";
+/// Nothing is told of it: carried out, and no post-receive tells.
+const DOUBTED: &str = "doubted";
 const PRE_RECEIVE: &str = "PRE_RECEIVE HOOK_DECLINED";
 const UPDATE: &str = "UPDATE HOOK_DECLINED";
 const TRANSACTION: &str = "REFERENCE_TRANSACTION HOOK_DECLINED";
@@ -206,14 +208,14 @@ const ONE_BY_ONE: &[Scene] = &[
         given: "",
         hook: "[ $hook$1 != reference-transactionprepared ] || ! tail -n 1 $LOG | grep -q refs/heads/x",
         push: "$B:main $B:x $B:y",
-        told: &[("main", ACCEPTED), ("x", TRANSACTION), ("y", ABORTED)],
+        told: &[("main", DOUBTED), ("x", TRANSACTION), ("y", ABORTED)],
     },
     Scene {
         title: "receive-pack is killed in the middle",
         given: "",
         hook: "[ \"$hook $1\" != 'update refs/heads/x' ] || kill -9 $PPID",
         push: "$B:main $B:x $B:y",
-        told: &[("main", ACCEPTED), ("x", BY_GIT), ("y", BY_GIT)],
+        told: &[("main", DOUBTED), ("x", BY_GIT), ("y", BY_GIT)],
     },
 ];
 
@@ -392,7 +394,7 @@ fn play(place: &Place, scene: &Scene) -> BTreeMap<String, String> {
     fs::remove_dir_all(place.server.join("hooks")).expect("hooks were installed");
     let now = place.now();
     let mut ledger = place.ledger();
-    let all = ledger.close(&|_| true, &|of| now.get(of).cloned());
+    let all = close(&mut ledger, &|_| true, &|of| now.get(of).cloned());
     let [closed] = &all[..] else { panic!("{}: {} pushes", scene.title, all.len()) };
     let short = |of: &RefName| of.to_text().trim_start_matches("refs/heads/").to_owned();
     let mut told: BTreeMap<String, String> =
@@ -401,6 +403,10 @@ fn play(place: &Place, scene: &Scene) -> BTreeMap<String, String> {
         let why = format!("{} {}", rejected.stage.as_str(), rejected.reason);
         let before = told.insert(short(&rejected.update.name), why);
         assert_eq!(before, None, "{}: told twice: {closed:#?}", scene.title);
+    }
+    for update in &closed.doubted {
+        let before = told.insert(short(&update.name), DOUBTED.to_owned());
+        assert_eq!(before, None, "{}: told and doubted: {closed:#?}", scene.title);
     }
     told
 }

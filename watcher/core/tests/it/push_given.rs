@@ -1,7 +1,8 @@
 //! Short ways to say what the hooks of pushes recorded.
 
 use refwatch_core::journal::{Outcome, Transaction, Update};
-use refwatch_core::push::{Process, Record, Said};
+use refwatch_core::push::{Closed, Disk, Ledger, Life, Process, Record, Said, Unread, Unreadable};
+use refwatch_core::{RefName, RefState, Target};
 
 use crate::given::record;
 
@@ -20,4 +21,20 @@ pub(crate) fn attempted(updates: Vec<Update>) -> Said {
 
 pub(crate) fn transaction(id: u64, outcome: Outcome, updates: Vec<Update>) -> Transaction {
     Transaction { outcome, ..record(id * 10_000, id, updates) }
+}
+
+/// Closes what is over, by a disk that reads.
+pub(crate) fn close(
+    ledger: &mut Ledger,
+    gone: &dyn Fn(Process) -> bool,
+    now: &dyn Fn(&RefName) -> Option<Target>,
+) -> Vec<Closed> {
+    let life = |process| if gone(process) { Life::Ended } else { Life::Running };
+    let state = |of: &RefName| Ok(now(of).map(RefState::Good));
+    ledger.close(&life, &unlocked(&state), Unreadable::PutOff)
+}
+
+/// A disk without locks.
+pub(crate) fn unlocked<'a>(state: &'a dyn Fn(&RefName) -> Result<Option<RefState>, Unread>) -> Disk<'a> {
+    Disk { state, locked_since_us: &|_| None }
 }

@@ -6,11 +6,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use refwatch_core::event::{Event, EventType, Stage};
 use refwatch_core::journal::{Outcome, Transaction, Update};
-use refwatch_core::push::{Closed, Ledger, PushRules, Record, Refused, Said, describe};
-use refwatch_core::{Origin, RefName, Snapshot, Target};
+use refwatch_core::push::{
+    Closed, Disk, Ledger, Life, OPTIONS_COPIED_BYTES_MAX, PUSH_ABORTED, PushRules, Record, Refused, Rejected,
+    Said, Unread, Unreadable, describe,
+};
+use refwatch_core::{Origin, RefName, RefState, Snapshot, Target};
 
 use crate::given::{Num, direct, name, update};
-use crate::push_given::{attempted, process, said, transaction};
+use crate::push_given::{attempted, close, process, said, transaction, unlocked};
 
 const NAMES: [&str; 5] = ["refs/heads/a", "refs/heads/b", "refs/heads/c", "refs/for/main", "refs/tags/v1"];
 
@@ -101,10 +104,14 @@ fn on_disk(fates: &[Fate]) -> BTreeMap<RefName, Target> {
 }
 
 fn closed(ledger: &mut Ledger, now: &BTreeMap<RefName, Target>) -> Vec<Closed> {
-    ledger.close(&|_| true, &|of| now.get(of).cloned())
+    close(ledger, &|_| true, &|of| now.get(of).cloned())
 }
 
 fn close_one(pid: u32, records: Vec<Record>, scene: &Scene) -> Vec<Closed> {
+    closed(&mut ledger_of(pid, records, scene), &scene.now)
+}
+
+fn ledger_of(pid: u32, records: Vec<Record>, scene: &Scene) -> Ledger {
     let mut ledger = Ledger::default();
     for record in records {
         ledger.record(record);
@@ -112,7 +119,7 @@ fn close_one(pid: u32, records: Vec<Record>, scene: &Scene) -> Vec<Closed> {
     for transaction in &scene.transactions {
         ledger.explain(process(pid), &mut transaction.clone());
     }
-    closed(&mut ledger, &scene.now)
+    ledger
 }
 
 fn attempts(records: &[Record]) -> Vec<Update> {
@@ -131,17 +138,18 @@ fn said_accepted(records: &[Record]) -> Option<Vec<Update>> {
 }
 
 fn described(closed: &Closed) -> Vec<Event> {
-    describe(closed, &PushRules { is_protected: &|of| of.as_bytes().starts_with(b"refs/heads/a") })
+    describe(closed, &PushRules { is_protected: &|of| of.starts_with(b"refs/heads/a") })
 }
 
 proptest! {
     #[test]
-    fn what_is_attempted_is_accepted_or_rejected_and_never_both(scene in any_scene(1)) {
+    fn what_is_attempted_is_accepted_rejected_or_doubted_and_never_two_of_these(scene in any_scene(1)) {
         let all = close_one(1, scene.records.clone(), &scene);
         prop_assert!(all.len() <= 1);
         for closed in &all {
             let mut found: Vec<Update> = closed.accepted.clone();
             found.extend(closed.rejected.iter().map(|rejected| rejected.update.clone()));
+            found.extend(closed.doubted.iter().cloned());
             found.sort();
             let mut expected = attempts(&scene.records);
             if expected.is_empty() {
@@ -165,6 +173,105 @@ proptest! {
         if let Some(accepted) = said_accepted(&scene.records) {
             let all = close_one(1, scene.records.clone(), &scene);
             prop_assert_eq!(&all[0].accepted, &accepted);
+            prop_assert_eq!(&all[0].doubted, &vec![]);
+        }
+    }
+
+    #[test]
+    fn without_post_receive_nothing_is_accepted_and_nothing_refused_that_was_recorded_as_committed(
+        scene in any_scene(1),
+    ) {
+        if said_accepted(&scene.records).is_none() {
+            let committed: Vec<&RefName> = scene
+                .transactions
+                .iter()
+                .filter(|of| of.outcome == Outcome::Committed)
+                .flat_map(|of| of.updates.iter().map(|update| &update.name))
+                .collect();
+            for closed in close_one(1, scene.records.clone(), &scene) {
+                prop_assert_eq!(&closed.accepted, &vec![]);
+                let announced = attempts(&scene.records);
+                for rejected in closed.rejected.iter().filter(|of| announced.contains(&of.update)) {
+                    prop_assert!(!committed.contains(&&rejected.update.name), "{:?}", rejected);
+                }
+            }
+        }
+    }
+
+    /// A lock says why an update was refused, and not whether.
+    #[test]
+    fn a_lock_is_a_reason_only_where_nothing_else_is_known(scene in any_scene(1), since_us in 0..60_u64) {
+        let mut ledger = ledger_of(1, scene.records.clone(), &scene);
+        let state = |of: &RefName| Ok(scene.now.get(of).cloned().map(RefState::Good));
+        let disk = Disk { state: &state, locked_since_us: &|_| Some(since_us * 100) };
+        let locked = ledger.close(&|_| Life::Ended, &disk, Unreadable::PutOff);
+        let known = close_one(1, scene.records.clone(), &scene);
+        for (locked, known) in locked.iter().zip(&known) {
+            prop_assert_eq!(&locked.accepted, &known.accepted);
+            prop_assert_eq!(&locked.doubted, &known.doubted);
+            prop_assert_eq!(locked.rejected.len(), known.rejected.len());
+            for (locked, known) in locked.rejected.iter().zip(&known.rejected) {
+                prop_assert_eq!(&locked.update, &known.update);
+                if locked.stage == Stage::Lock {
+                    let asked = scene.records.iter().find(|of| matches!(of.said, Said::Attempted { .. }));
+                    prop_assert!(since_us * 100 <= asked.expect("what was asked for").at_us);
+                    prop_assert!(matches!(known.stage, Stage::StaleOldValue | Stage::ReceivePack));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_push_of_unknown_end_only_what_hooks_said_is_told(scene in any_scene(1)) {
+        let mut ledger = ledger_of(1, scene.records.clone(), &scene);
+        let is_over = ledger.open().count() == 0;
+        let state = |of: &RefName| Ok(scene.now.get(of).cloned().map(RefState::Good));
+        let unknown = ledger.close(&|_| Life::Unknown, &unlocked(&state), Unreadable::PutOff);
+        let known = close_one(1, scene.records.clone(), &scene);
+        if is_over {
+            prop_assert_eq!(unknown, known);
+        } else {
+            for (unknown, known) in unknown.iter().zip(&known) {
+                let hook = |of: &&Rejected| {
+                    matches!(of.stage, Stage::PreReceive | Stage::Update | Stage::ReferenceTransaction)
+                };
+                let by_hooks: Vec<&Rejected> = known.rejected.iter().filter(hook).collect();
+                prop_assert_eq!(unknown.rejected.iter().collect::<Vec<_>>(), by_hooks);
+            }
+        }
+    }
+
+    /// Unread refs make nothing be told that is not told by a disk that reads, and are waited for where that is asked.
+    #[test]
+    fn what_cannot_be_read_is_put_off_or_doubted(scene in any_scene(1), unread in vec(any::<bool>(), NAMES.len())) {
+        let is_unread = |of: &RefName| {
+            NAMES.iter().zip(&unread).any(|(known, unread)| *unread && of.as_bytes() == known.as_bytes())
+        };
+        let state = |of: &RefName| {
+            if is_unread(of) { Err(Unread) } else { Ok(scene.now.get(of).cloned().map(RefState::Good)) }
+        };
+        let ended = |_| Life::Ended;
+        let mut ledger = ledger_of(1, scene.records.clone(), &scene);
+        let first = ledger.close(&ended, &unlocked(&state), Unreadable::PutOff);
+        prop_assert_eq!(ledger.is_put_off(), first.is_empty() && !scene.records.is_empty());
+        prop_assert_eq!(ledger.is_empty(), !ledger.is_put_off());
+        let known = close_one(1, scene.records.clone(), &scene);
+        if ledger.is_put_off() {
+            let doubted = ledger.clone().close(&ended, &unlocked(&state), Unreadable::Doubt);
+            for (doubted, known) in doubted.iter().zip(&known) {
+                prop_assert_eq!(&doubted.accepted, &known.accepted);
+                for rejected in &doubted.rejected {
+                    let same = |of: &&Rejected| of.update == rejected.update;
+                    prop_assert!(known.rejected.iter().any(|of| same(&of)), "{:?}", rejected);
+                    let by_disk = matches!(rejected.stage, Stage::StaleOldValue | Stage::ReceivePack);
+                    let is_said = said_accepted(&scene.records).is_some() && rejected.reason == PUSH_ABORTED;
+                    prop_assert!(!by_disk || is_said || !is_unread(&rejected.update.name), "{:?}", rejected);
+                }
+            }
+            // Once it reads, it is as if it had read before.
+            prop_assert_eq!(closed(&mut ledger, &scene.now), known);
+        } else {
+            prop_assert_eq!(first.len(), known.len());
         }
     }
 
@@ -238,10 +345,15 @@ proptest! {
         for closed in close_one(1, scene.records.clone(), &scene) {
             let committed = scene.transactions.iter().filter(|of| of.outcome == Outcome::Committed);
             let told: Vec<&Update> = committed.flat_map(|of| &of.updates).collect();
-            let expected: Vec<Update> =
-                closed.accepted.iter().filter(|update| !told.contains(update)).cloned().collect();
-            let found = closed.transaction.map(|of| of.updates).unwrap_or_default();
-            prop_assert_eq!(found, expected);
+            let found = closed.transaction.clone().map(|of| of.updates).unwrap_or_default();
+            if closed.accepted.is_empty() {
+                // What the disk shows.
+                prop_assert!(found.iter().all(|of| closed.doubted.contains(of) && !told.contains(&of)));
+            } else {
+                let expected: Vec<Update> =
+                    closed.accepted.iter().filter(|update| !told.contains(update)).cloned().collect();
+                prop_assert_eq!(found, expected);
+            }
         }
     }
 
@@ -276,7 +388,7 @@ proptest! {
             for transaction in second.transactions {
                 ledger.explain(process(1), &mut transaction.clone());
             }
-            for closed in ledger.close(&|_| gone, &|of| first.now.get(of).cloned()) {
+            for closed in close(&mut ledger, &|_| gone, &|of| first.now.get(of).cloned()) {
                 described(&closed);
             }
         }
@@ -291,7 +403,7 @@ fn a_ref_named_twice_by_one_push_is_counted_twice() {
     let mut ledger = Ledger::default();
     ledger.record(said(1, 1, attempted(vec![first.clone(), second.clone(), first.clone()])));
     ledger.record(said(1, 2, Said::Accepted { updates: vec![first.clone()] }));
-    let all = ledger.close(&|_| false, &|_| direct(2));
+    let all = close(&mut ledger, &|_| false, &|_| direct(2));
     assert_eq!(all[0].accepted, std::slice::from_ref(&first));
     let rejected: Vec<&Update> = all[0].rejected.iter().map(|rejected| &rejected.update).collect();
     assert_eq!(rejected, [&second, &first]);
@@ -310,4 +422,36 @@ fn stages_are_those_of_the_contract() {
     let ours: Vec<(String, u8)> =
         Stage::ALL.iter().map(|stage| (stage.as_str().to_owned(), stage.code())).collect();
     assert_eq!(ours, stages);
+}
+
+#[test]
+fn only_the_end_of_a_push_carries_all_of_its_options() {
+    let of = name("refs/heads/a");
+    let (first, second) = (update(&of, 0, 1), update(&name("refs/heads/b"), 0, 1));
+    let options = |sizes: &[usize]| -> Vec<String> { sizes.iter().map(|size| "o".repeat(*size)).collect() };
+    for (given, kept) in [
+        (options(&[]), 0),
+        (options(&[3, 0, 5]), 3),
+        (options(&[OPTIONS_COPIED_BYTES_MAX - 1, 1, 0, 1]), 3),
+        // None is cut, and none that fits comes after one that does not.
+        (options(&[OPTIONS_COPIED_BYTES_MAX + 1, 1]), 0),
+        (options(&[1, OPTIONS_COPIED_BYTES_MAX, 1]), 1),
+    ] {
+        let mut ledger = Ledger::default();
+        let mut record = said(1, 1, attempted(vec![first.clone(), second.clone()]));
+        record.push_options.clone_from(&given);
+        ledger.record(record);
+        let mut committed = transaction(2, Outcome::Committed, vec![]);
+        ledger.explain(process(1), &mut committed);
+        ledger.record(said(1, 3, Said::Accepted { updates: vec![first.clone()] }));
+        let closed = close(&mut ledger, &|_| false, &|_| None);
+        let events = described(&closed[0]);
+        let [refused, received] = &events[..] else { panic!("{events:#?}") };
+        let of_event = |event: &Event| event.extra.as_ref().expect("told").push_options.clone();
+        let few = &given[..kept];
+        assert_eq!(of_event(refused), few);
+        assert_eq!(of_event(received), given);
+        assert_eq!(committed.push_options, few);
+        assert_eq!(closed[0].transaction.as_ref().expect("nothing else explains it").push_options, few);
+    }
 }

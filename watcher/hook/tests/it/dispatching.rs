@@ -279,3 +279,21 @@ fn a_proc_receive_hook_has_gits_pipes_to_itself() {
     assert!(told.contains("refs/for/main"), "{told}");
     assert!(repo.records().iter().all(|record| record.parent_pid > 1));
 }
+
+#[test]
+fn none_runs_twice_where_the_former_hook_runs_them_by_itself() {
+    for (hook, args) in CALLS {
+        for (by, body) in [
+            ("its name", format!("for it in hooks/{hook}.d/*; do \"$it\" \"$@\" || exit; done")),
+            // Its own name is another one now: it finds nothing, and they are run for it.
+            ("$0", "for it in \"$0\".d/*; do test ! -x \"$it\" || \"$it\" \"$@\" || exit; done".to_owned()),
+        ] {
+            let repo = Repo::pushed_to("files");
+            repo.script(&format!("{hook}.refwatch-former"), &body);
+            repo.script(&format!("{hook}.d/it"), "echo ran >>ran");
+            succeeded(repo.call(hook, args), b"");
+            let ran = fs::read_to_string(repo.git_dir.join("ran")).expect("it runs");
+            assert_eq!(ran, "ran\n", "{hook} {args:?}, by {by}");
+        }
+    }
+}

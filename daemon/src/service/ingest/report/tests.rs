@@ -1,4 +1,4 @@
-use refwatch_core::{ObjectFormat, ObjectId};
+use refwatch_core::{ObjectFormat, ObjectId, Target};
 use refwatch_proto::v1;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -42,10 +42,8 @@ fn refused(change: impl FnOnce(&mut v1::RejectionReport)) -> Option<(String, Str
 fn every_field_is_taken_over() {
     let refusal = check("report", sound(), ObjectFormat::Sha1).unwrap();
     assert_eq!(refusal.name.as_bytes(), b"refs/heads/main");
-    assert_eq!(
-        (refusal.old, refusal.new),
-        (Some(ObjectId::Sha1([0x11; 20])), Some(ObjectId::Sha1([0xaa; 20])))
-    );
+    let oid = |byte| Some(Target::Direct(ObjectId::Sha1([byte; 20])));
+    assert_eq!((refusal.old, refusal.new), (oid(0x11), oid(0xaa)));
     let extra = refusal.extra;
     assert_eq!((extra.stage, extra.reason.as_deref()), (Some(8), Some("NON_FAST_FORWARD")));
     assert_eq!(extra.message.as_deref(), Some("no"));
@@ -154,10 +152,8 @@ fn an_object_id_is_as_long_as_its_repository_wants() {
     let long = "2".repeat(64);
     let report = v1::RejectionReport { old_oid: String::new(), new_oid: long.clone(), ..sound() };
     assert!(check("report", report.clone(), ObjectFormat::Sha1).is_err());
-    assert_eq!(
-        check("report", report, ObjectFormat::Sha256).unwrap().new.map(|oid| oid.to_hex()),
-        Some(long)
-    );
+    let new = check("report", report, ObjectFormat::Sha256).unwrap().new;
+    assert_eq!(new, ObjectId::from_hex(long.as_bytes()).ok().map(Target::Direct));
     assert!(check("report", sound(), ObjectFormat::Sha256).is_err());
 }
 

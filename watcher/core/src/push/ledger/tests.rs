@@ -34,8 +34,13 @@ fn weighed(ledger: &Ledger) -> usize {
     ledger.pushes.values().chain(&ledger.replaced).map(Push::weight).sum()
 }
 
-fn close(ledger: &mut Ledger, over: u32) -> Vec<Closed> {
-    ledger.close(&|process| process.pid == over, &|_| None)
+fn close(ledger: &mut Ledger, over: impl Fn(u32) -> bool) -> Vec<Closed> {
+    let life = |process: Process| if over(process.pid) { Life::Ended } else { Life::Running };
+    ledger.close(&life, &Disk { state: &|_| Ok(None), locked_since_us: &|_| None }, Unreadable::PutOff)
+}
+
+fn open(ledger: &Ledger) -> Vec<Process> {
+    ledger.open().map(|open| open.process).collect()
 }
 
 #[test]
@@ -62,12 +67,12 @@ fn what_is_held_is_counted_to_the_last() {
         assert_eq!(ledger.held, weighed(&ledger));
         assert!(ledger.held <= HELD_MAX && ledger.pushes.len() + ledger.replaced.len() <= 4, "{ledger:?}");
         if round % 11 == 0 {
-            close(&mut ledger, pid);
+            close(&mut ledger, |over| over == pid);
             assert_eq!(ledger.held, weighed(&ledger));
         }
     }
     assert!(ledger.forgotten() > 0);
-    ledger.close(&|_| true, &|_| None);
+    close(&mut ledger, |_| true);
     assert_eq!((ledger.held, ledger.pushes.len(), ledger.replaced.len()), (0, 0, 0));
 }
 
@@ -78,9 +83,9 @@ fn the_oldest_push_is_forgotten_first_and_only_what_comes_later_is_told_of_it() 
         ledger.record(attempted(pid, u64::from(pid), 20));
     }
     ledger.forget_beyond(PUSHES_MAX, HELD_MAX);
-    assert_eq!((ledger.open().collect::<Vec<_>>(), ledger.forgotten()), (vec![process(2), process(3)], 1));
+    assert_eq!((open(&ledger), ledger.forgotten()), (vec![process(2), process(3)], 1));
     ledger.record(record(1, 9, Said::Accepted { updates: updates(1) }));
-    let closed = close(&mut ledger, 0);
+    let closed = close(&mut ledger, |_| false);
     assert_eq!(closed.len(), 1);
     assert_eq!((&closed[0].accepted, closed[0].rejected.len()), (&updates(1), 0));
 }
@@ -101,5 +106,5 @@ fn no_more_pushes_are_held_than_the_limit() {
         ledger.record(attempted(pid, u64::from(pid), 1));
     }
     assert_eq!((ledger.open().count(), ledger.forgotten()), (PUSHES_MAX, 3));
-    assert_eq!(ledger.open().next(), Some(process(3)));
+    assert_eq!(open(&ledger)[0], process(3));
 }
