@@ -5,11 +5,13 @@
 //! wait for an observable, until [`DEADLINE`].
 
 pub mod binary;
+mod bulk;
 mod client;
 mod daemon;
 mod example;
 mod git;
 pub mod http;
+mod lens;
 mod library;
 mod printing;
 mod proxy;
@@ -27,10 +29,12 @@ mod world;
 
 use std::time::Duration;
 
+pub use bulk::Bulk;
 pub use client::{Client, Refusal, Stream, filter, refs_filter, repositories_filter, request, types_filter};
 pub use daemon::{Daemon, Options};
 pub use example::{Example, Language};
 pub use git::{Flavour, git_in};
+pub use lens::{Lens, Mode};
 pub use library::Library;
 pub use printing::Printing;
 pub use proxy::Proxy;
