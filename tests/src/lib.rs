@@ -1,8 +1,8 @@
 //! Drives the refwatch binaries over their public faces: real Git, real SQLite, real sockets.
 //!
 //! [`World`] makes repositories, [`Daemon`] runs the binary over them, [`Client`] talks to it, [`Recorder`] keeps what
-//! a stream brings, and [`validate`] says of a recording whether each guarantee held. Nothing sleeps to decide: tests
-//! wait for an observable, until [`DEADLINE`].
+//! a stream brings, [`Lens`] and [`Mode`] are what it may ask for, and [`validate`] says of a recording whether each
+//! guarantee held. Nothing sleeps to decide: tests wait for an observable, until [`DEADLINE`].
 
 pub mod binary;
 mod bulk;

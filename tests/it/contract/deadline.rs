@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use refwatch_proto::v1::Now;
 use refwatch_proto::v1::watch_events_request::Start;
 use refwatch_proto::v1::watch_events_response::Kind;
-use refwatch_tests::{Lens, Mode, Recorder, http, request, validate};
+use refwatch_tests::{DEADLINE, Lens, Mode, Recorder, http, request, validate};
 use tonic::Code;
 
 use super::scene::Scene;
@@ -31,6 +31,7 @@ fn a_deadline_ends_the_stream_and_its_last_cursor_goes_on() {
         println!("{mode:?}, {lens:?}");
         let (mut cursor, mut events) = (String::new(), Vec::new());
         let status = loop {
+            assert!(began.elapsed() < DEADLINE, "it does not end");
             match stream.next() {
                 Ok(Kind::Started(started)) => cursor = started.cursor,
                 Ok(Kind::SnapshotEnd(end)) => cursor = end.cursor,

@@ -7,7 +7,7 @@ use super::scene::{Scene, at};
 #[test]
 fn every_start_and_every_filter_gets_exactly_what_is_due() {
     let mut scene = Scene::new();
-    let every = scene.client.record_snapshot().now().refs;
+    let every = scene.client.refs(100).0;
     let watched = scene.watch();
     for _ in 0..2 {
         scene.act();
@@ -23,6 +23,9 @@ fn every_start_and_every_filter_gets_exactly_what_is_due() {
                 assert_eq!(started.cursor, "", "there is nothing to resume from yet");
                 validate::shown(&seen.lens, &every, &recording.refs);
                 assert_eq!(at(&recording.trail[0].0), seen.after);
+                if seen.lens.name == "everything" {
+                    scene.hold_truth(&recording);
+                }
             }
             Mode::Cursor | Mode::Earliest | Mode::Now | Mode::Since => {
                 assert_eq!(at(&started.cursor), seen.after);

@@ -32,7 +32,7 @@ fn cursors_of_other_logs_and_of_the_future_are_refused_or_bridged_under_every_fi
     let other_log = Cursor { epoch: here.epoch ^ 1, ..here }.encode();
     let other_server = Cursor { server: here.server ^ 1, ..here }.encode();
     let ahead = Cursor { sequence: last + 3, ..here }.encode();
-    let every = scene.client.record_snapshot().now().refs;
+    let every = scene.client.refs(100).0;
     let mut bridged = Vec::new();
     for lens in scene.lenses() {
         println!("{lens:?}");

@@ -41,7 +41,8 @@ fn hold_floors(daemon: &Daemon, watching: &Recorder) {
     let client = daemon.client();
     let position = client.sync();
     let (floor, last) = (position.floor_sequence, position.last_sequence);
-    watching.wait("Progress tells the floor", |recording| recording.floor == floor);
+    let beats = watching.now().progress;
+    watching.wait("Progress tells the floor", |now| now.progress > beats && now.floor == floor);
     let started = client.record(Start::Now(Now {})).now().started.expect("it began");
     assert_eq!((started.floor_sequence, started.last_sequence), (floor, last));
     let earliest = client.record(Start::Earliest(Earliest {})).now().started.expect("it began");

@@ -3,11 +3,12 @@
 use refwatch_proto::v1::watch_events_request::Start;
 use refwatch_proto::v1::watch_events_response::Kind;
 use refwatch_proto::v1::{GetPositionRequest, GitEvent, Now, OnGap, ResetReason, WatchEventsRequest};
-use refwatch_tests::{Bulk, Options, Refusal, State, Stream, World, filter, request, validate};
+use refwatch_tests::{
+    Bulk, Daemon, Lens, Options, Refusal, State, Stream, World, filter, http, request, validate,
+};
 use tonic::Code;
 
 use super::scene::at as sequence_of;
-use crate::stage::Stage;
 
 /// Reads one message; its events.
 fn read(stream: &mut Stream) -> Vec<GitEvent> {
@@ -22,38 +23,48 @@ fn read(stream: &mut Stream) -> Vec<GitEvent> {
     }
 }
 
-#[test]
-fn a_slow_subscriber_loses_nothing_and_slows_nobody() {
-    let stage = Stage::plain();
-    let [one, two] = stage.repo.history();
-    // A connection of its own, whose buffers fill up.
-    let slow = stage.daemon.client();
-    let ask = WatchEventsRequest { max_batch_bytes: 1_024, ..request(Start::Now(Now {}), filter()) };
-    let mut stream = slow.watch(ask).expect("accepted");
-    assert_eq!(read(&mut stream), [], "it has started");
-    let mut taken = Vec::new();
-    for round in 0..4 {
-        let oid = if round % 2 == 0 { &one } else { &two };
-        let lines: String =
-            (0..1_500).map(|index| format!("update refs/heads/a-branch-{index} {oid}\n")).collect();
-        stage.repo.update(&lines);
-        // The fast one has all of it, while the slow one has taken a message a round.
-        stage.validate();
-        taken.extend(read(&mut stream));
-    }
-    let whole = stage.validate().events;
-    assert!(whole.len() > 6_000 && taken.len() < whole.len() / 2, "{} of {}", taken.len(), whole.len());
-    while taken.len() < whole.len() {
-        taken.extend(read(&mut stream));
-    }
-    assert_eq!(taken, whole);
-}
-
 /// Branches that move at once.
 const BRANCHES: usize = 4_000;
 
 /// Times that they do: more than the daemon keeps in memory several times over.
 const ROUNDS: usize = 12;
+
+/// The same, once over.
+const FEW_ROUNDS: usize = 6;
+
+#[test]
+fn a_slow_subscriber_loses_nothing_and_slows_nobody() {
+    let world = World::new();
+    let mut bulk = Bulk::new(&world, "bulk.git", BRANCHES);
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let fast = client.record_snapshot();
+    // A connection of its own, whose buffers fill up.
+    let ask = WatchEventsRequest { max_batch_bytes: 1_024, ..request(Start::Now(Now {}), filter()) };
+    let mut stream = daemon.client().watch(ask).expect("accepted");
+    assert_eq!(read(&mut stream), [], "it has started");
+    let (mut whole, mut taken) = (Vec::new(), Vec::new());
+    for _ in 0..FEW_ROUNDS {
+        bulk.step();
+        // The fast one has all of it, while the slow one has taken a message a round.
+        fast.settle(&client);
+        whole.extend(fast.take());
+        taken.extend(read(&mut stream));
+    }
+    assert!(taken.len() * 100 < whole.len(), "{} of {}", taken.len(), whole.len());
+    daemon.wait_metric("refwatch_subscriber_lag_events_max", 20_000.0);
+    while taken.len() < whole.len() {
+        taken.extend(read(&mut stream));
+    }
+    validate::delivered(&whole, 0, &Lens::everything(), &taken);
+    let from_disk = http::metric(daemon.http(), r#"refwatch_log_reads_total{source="disk"}"#);
+    assert!(
+        from_disk.is_some_and(|reads| reads > 0.0),
+        "it was beyond what is kept in memory: {from_disk:?}"
+    );
+    validate::truthful(&fast.now().base, &whole, &client.on_disk(&[&bulk.repo]));
+    daemon.wait_metric_is("refwatch_subscriber_lag_events_max", 0);
+}
 
 /// A reader of one event a second, beside a writer of thousands: by turns, so that its pace is a matter of fact.
 #[test]
