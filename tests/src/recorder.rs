@@ -181,6 +181,8 @@ impl Recorder {
     /// # Errors
     /// When it is refused, or the connection breaks before it is accepted.
     pub fn try_resume(&mut self, client: &Client) -> Result<(), Status> {
+        // What is read after its cursor was noted would come twice.
+        self.close();
         let cursor = self.lock().cursor.clone();
         let start = if cursor.is_empty() { self.request.start.clone() } else { Some(Start::Cursor(cursor)) };
         let request = WatchEventsRequest { start, ..self.request.clone() };
