@@ -17,7 +17,7 @@ fn every_start_and_every_filter_gets_exactly_what_is_due() {
         println!("{}", seen.name());
         let recording = scene.settle(seen);
         validate::delivered(&log, seen.after, &seen.lens, &recording.events);
-        let started = recording.started.expect("it began");
+        let started = recording.started.as_ref().expect("it began");
         match seen.mode {
             Mode::Snapshot => {
                 assert_eq!(started.cursor, "", "there is nothing to resume from yet");

@@ -30,7 +30,7 @@ const BRANCHES: usize = 4_000;
 const ROUNDS: usize = 12;
 
 /// The same, once over.
-const FEW_ROUNDS: usize = 6;
+const FEW_ROUNDS: usize = 8;
 
 #[test]
 fn a_slow_subscriber_loses_nothing_and_slows_nobody() {
@@ -52,7 +52,8 @@ fn a_slow_subscriber_loses_nothing_and_slows_nobody() {
         taken.extend(read(&mut stream));
     }
     assert!(taken.len() * 100 < whole.len(), "{} of {}", taken.len(), whole.len());
-    daemon.wait_metric("refwatch_subscriber_lag_events_max", 20_000.0);
+    // Beyond the 16,384 that are kept in memory.
+    daemon.wait_metric("refwatch_subscriber_lag_events_max", 16_500.0);
     while taken.len() < whole.len() {
         taken.extend(read(&mut stream));
     }
