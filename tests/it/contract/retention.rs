@@ -4,7 +4,10 @@
 use std::time::{Duration, Instant};
 
 use refwatch_proto::v1::watch_events_request::Start;
-use refwatch_proto::v1::{Earliest, GetPositionRequest, ListEventsRequest, ListRefsRequest, Now};
+use refwatch_proto::v1::{
+    Earliest, GetPositionRequest, ListEventsRequest, ListRefsRequest, Now, OnGap, SnapshotThenWatch,
+    WatchEventsRequest,
+};
 use refwatch_tests::{
     Bulk, Client, DEADLINE, Daemon, Options, Recorder, Refusal, Repo, State, World, filter, request, validate,
 };
@@ -155,12 +158,22 @@ fn what_is_read_while_the_floor_rises_is_whole_or_ends_loudly() {
         // A stream over all that is retained.
         let recorder = client.record_earliest();
         let first = recorder.now().started.expect("it began").floor_sequence;
-        let recording = recorder.settle(&client);
+        let last = client.sync().last_sequence;
+        let recording =
+            recorder.wait("all came, or the floor did", |now| now.ended.is_some() || now.sequence >= last);
         validate::ordered(&recording.events);
-        assert_eq!(recording.events[0].sequence, first);
+        assert!(recording.events.first().is_none_or(|event| event.sequence == first));
+        if let Some(status) = &recording.ended {
+            let refusal = Refusal::of(status);
+            assert_eq!((refusal.code, &*refusal.reason), (Code::OutOfRange, "CURSOR_EXPIRED"));
+            assert_eq!(refusal.metadata["cursor_sequence"], recording.sequence.max(first - 1).to_string());
+            torn += 1;
+        }
         // Pages, each of which finds the floor where it is by then.
         torn += usize::from(!events_by_pages(&client)) + usize::from(!refs_by_pages(&client, &bulk));
-        let snapshot = client.record_snapshot();
+        let ask = request(Start::Snapshot(SnapshotThenWatch {}), filter());
+        let snapshot =
+            Recorder::start(&client, WatchEventsRequest { on_gap: OnGap::Resnapshot.into(), ..ask });
         validate::truthful(&snapshot.now().base, &[], &client.on_disk(&[&bulk.repo]));
         let now = floor(&client);
         rises += usize::from(now > at);
