@@ -10,6 +10,7 @@ mod baseline;
 mod clients;
 mod cloudevents;
 mod contract;
+mod docs;
 mod examples;
 mod follow;
 mod formats;
