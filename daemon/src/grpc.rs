@@ -9,7 +9,7 @@ mod tokens;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use refwatch_ops::Readiness;
 use refwatch_ops::metrics::Metrics;
@@ -22,7 +22,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::{TcpIncoming, UdsConnectInfo};
 
-use crate::service::{GitEvents, Ingest};
+use crate::service::{GitEvents, Ingest, deadline_of};
 use crate::settings::GrpcSettings;
 use crate::subscriptions::{Caller, Subscriptions};
 
@@ -34,8 +34,6 @@ use listen::Listeners;
 pub(crate) use tokens::Grant;
 use tokens::TokenFile;
 
-/// Silence after which a connection is asked whether it still lives, and how long it may take to answer.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
 /// What a client may send before it is acknowledged, in bytes: requests are small.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
@@ -71,6 +69,7 @@ pub(crate) struct GrpcServer {
     tokens: Option<TokenFile>,
     drain_timeout: Duration,
     streams_max: u32,
+    keepalive: Duration,
 }
 
 /// The server failed while it ran.
@@ -99,7 +98,8 @@ impl GrpcServer {
             Some(tls) => Server::builder().tls_config(tls).map_err(BindError::tls)?,
             None => Server::builder(),
         };
-        Ok(Self { listeners, server, tokens, drain_timeout: settings.drain_timeout, streams_max })
+        let GrpcSettings { drain_timeout, keepalive, .. } = *settings;
+        Ok(Self { listeners, server, tokens, drain_timeout, streams_max, keepalive })
     }
 
     /// The TCP address that is served.
@@ -128,12 +128,13 @@ impl GrpcServer {
         let routes = routes(events, ingest)?.add_service(health_service);
         let mut serving = Serving::new();
         let (tcp, unix, socket) = self.listeners.listen()?;
-        let server = tuned(self.server, self.streams_max).layer(gate.clone()).add_routes(routes.clone());
+        let tuned = |server| tuned(server, self.streams_max, self.keepalive);
+        let server = tuned(self.server).layer(gate.clone()).add_routes(routes.clone());
         let incoming = TcpIncoming::from(tcp).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE));
         let stop = drain.clone().cancelled_owned();
         serving.spawn(server.serve_with_incoming_shutdown(Patient::new(incoming), stop));
         if let Some(unix) = unix {
-            let server = tuned(Server::builder(), self.streams_max).layer(gate).add_routes(routes);
+            let server = tuned(Server::builder()).layer(gate).add_routes(routes);
             let incoming = Patient::new(UnixListenerStream::new(unix));
             let stop = drain.clone().cancelled_owned();
             serving.spawn(server.serve_with_incoming_shutdown(incoming, stop));
@@ -226,10 +227,10 @@ fn routes(events: GitEvents, ingest: Ingest) -> Result<Routes, ServeError> {
     Ok(routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?))
 }
 
-fn tuned(server: Server, streams_max: u32) -> Server {
+fn tuned(server: Server, streams_max: u32, keepalive: Duration) -> Server {
     server
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .http2_keepalive_interval(Some(keepalive))
+        .http2_keepalive_timeout(Some(keepalive))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(streams_max)
@@ -248,7 +249,8 @@ pub(crate) fn caller_of<T>(request: &tonic::Request<T>) -> Caller {
         (None, Some(None)) => "unix".to_owned(),
         (None, None) => "unknown".to_owned(),
     };
-    Caller { peer, grant: request.extensions().get::<Grant>().cloned() }
+    let deadline = deadline_of(request.metadata()).and_then(|left| Instant::now().checked_add(left));
+    Caller { peer, grant: request.extensions().get::<Grant>().cloned(), deadline }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::settings::Settings;
 use crate::status::Failure;
 use crate::subscriptions::{Outgoing, Subscriptions};
 pub(crate) use ingest::Ingest;
+pub(crate) use position::deadline_of;
 
 /// Waits for the barrier at a time, each of which holds a thread; who comes later waits in order.
 const SYNCS_MAX: usize = 32;

@@ -42,6 +42,8 @@ pub(crate) struct StoreSettings {
     pub(crate) retention_events_max: Option<u64>,
     /// `store.retention_bytes_max`: 0 for no limit.
     pub(crate) retention_bytes_max: Option<u64>,
+    /// `store.retention_interval_s`: between two rounds of retention. 1 to 86,400.
+    pub(crate) retention_interval: Duration,
     /// `store.on_corrupt`: `refuse` or `set-aside`.
     pub(crate) set_aside_corrupt: bool,
 }
@@ -138,6 +140,9 @@ pub(crate) struct GrpcSettings {
     pub(crate) progress_interval: Duration,
     /// `grpc.stall_timeout_s`: how long a subscriber may take no message before its stream is ended.
     pub(crate) stall_timeout: Duration,
+    /// `grpc.keepalive_s`: silence after which a connection is asked whether it still lives, and how long it may take
+    /// to answer. 1 to 3,600.
+    pub(crate) keepalive: Duration,
     /// `grpc.drain_timeout_s`: how long streams may take to end at shutdown.
     pub(crate) drain_timeout: Duration,
 }
@@ -169,6 +174,7 @@ impl Default for Settings {
                 retention_age: Some(Duration::from_secs(30 * 24 * 3600)),
                 retention_events_max: Some(10_000_000),
                 retention_bytes_max: Some(4 << 30),
+                retention_interval: Duration::from_secs(60),
                 set_aside_corrupt: false,
             },
             watch: WatchSettings {
@@ -199,6 +205,7 @@ impl Default for Settings {
                 subscribers_max: 1000,
                 progress_interval: Duration::from_secs(10),
                 stall_timeout: Duration::from_secs(60),
+                keepalive: Duration::from_secs(20),
                 drain_timeout: Duration::from_secs(5),
             },
             http: HttpSettings { address: Some(SocketAddr::from(([127, 0, 0, 1], 5002))) },

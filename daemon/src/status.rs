@@ -65,6 +65,8 @@ pub(crate) enum Failure {
     Starting,
     #[error("{field}: the repository {value} was found and is not read yet; try again in a moment")]
     NotRead { field: String, value: String },
+    #[error("the deadline of the call has passed; start again from the last cursor")]
+    Deadline,
     #[error("the server stops; start again elsewhere or in a moment")]
     Draining { cursor: String },
     #[error("the log cannot be written or read now: {detail}")]
@@ -131,6 +133,8 @@ impl Failure {
             Failure::Draining { .. } => (Code::Unavailable, ErrorReason::ServerDraining),
             Failure::StoreUnavailable { .. } => (Code::Unavailable, ErrorReason::StoreUnavailable),
             Failure::LogCorrupt { .. } => (Code::DataLoss, ErrorReason::LogCorrupt),
+            // The client's own word.
+            Failure::Deadline => return (Code::DeadlineExceeded, None),
             Failure::Bug(_) => return (Code::Internal, None),
         };
         (code, Some(reason))
@@ -188,6 +192,7 @@ impl Failure {
             | Failure::Starting
             | Failure::NotRead { .. }
             | Failure::StoreUnavailable { .. }
+            | Failure::Deadline
             | Failure::Bug(_) => Vec::new(),
         }
     }
@@ -216,6 +221,7 @@ impl Failure {
             | Failure::Draining { .. }
             | Failure::StoreUnavailable { .. }
             | Failure::LogCorrupt { .. }
+            | Failure::Deadline
             | Failure::Bug(_) => None,
         }
     }
@@ -244,6 +250,7 @@ impl Failure {
             | Failure::IngestNotAllowed
             | Failure::WatchNotAllowed
             | Failure::LogCorrupt { .. }
+            | Failure::Deadline
             | Failure::Bug(_) => None,
         }
     }

@@ -11,7 +11,7 @@ mod start;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use refwatch_ops::metrics::{GrpcCode, Metrics, SubscriptionEnd};
 use refwatch_ops::status::Subscriber;
@@ -42,6 +42,8 @@ pub(crate) struct Caller {
     pub(crate) peer: String,
     /// What lets it in, where that is asked for.
     pub(crate) grant: Option<Grant>,
+    /// When it stops waiting, where it says so.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// All streams of WatchEvents.
@@ -194,5 +196,6 @@ fn end_of(failure: &Failure) -> SubscriptionEnd {
         | Failure::NotRead { .. }
         | Failure::TooManyReports { .. }
         | Failure::SyncTimeout { .. } => SubscriptionEnd::Refused,
+        Failure::Deadline => SubscriptionEnd::Client,
     }
 }

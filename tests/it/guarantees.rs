@@ -18,7 +18,7 @@ use refwatch_tests::{
 use crate::stage::Stage;
 
 /// The seed of random histories: of `REFWATCH_SEED`, or always the same. It is printed with every failure.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = std::env::var("REFWATCH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_123);
     println!("REFWATCH_SEED={seed}");
     seed

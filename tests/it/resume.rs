@@ -2,11 +2,8 @@
 
 use std::collections::HashSet;
 
-use refwatch_proto::v1::watch_events_request::Start;
-use refwatch_proto::v1::{GitEvent, SnapshotThenWatch, WatchEventsRequest};
-use refwatch_tests::{
-    Client, Daemon, Proxy, Random, Recorder, Recording, Refusal, Repo, Tail, World, filter, request, validate,
-};
+use refwatch_proto::v1::GitEvent;
+use refwatch_tests::{Client, Daemon, Proxy, Random, Refusal, Repo, Tail, World, validate};
 use serde_json::Value;
 use tonic::Code;
 
@@ -94,46 +91,6 @@ fn a_tail_that_is_killed_goes_on_from_its_cursor_file() {
     let mut seen = HashSet::new();
     let once: Vec<String> = ids(&printed).into_iter().filter(|id| seen.insert(id.clone())).collect();
     assert_eq!(once, log);
-}
-
-#[test]
-fn a_stream_that_is_cut_after_any_number_of_bytes_goes_on_from_its_cursor() {
-    let world = World::new();
-    let repo = world.repo("a.git");
-    let commits: [String; 4] = repo.history();
-    let daemon = Daemon::start(&world);
-    let direct = daemon.client();
-    let proxy = Proxy::start(daemon.grpc());
-    let small = WatchEventsRequest {
-        max_batch_bytes: 1_024,
-        ..request(Start::Snapshot(SnapshotThenWatch {}), filter())
-    };
-    let mut recorder = Recorder::start(&Client::connect(proxy.address), small);
-    let mut random = Random::new(7);
-    let (mut cuts, mut refused) = (0, 0);
-    for round in 0..20 {
-        history(&repo, &commits[round % 3..], 4);
-        // Within the handshake, a message, or the one after.
-        proxy.cut_after(random.below(2_500));
-        recorder.wait("it is cut", |recording| recording.ended.is_some());
-        cuts += 1;
-        proxy.cut_after(random.below(400));
-        while let Err(status) = recorder.try_resume(&Client::connect(proxy.address)) {
-            assert_eq!(Refusal::of(&status).reason, "", "no word of the server, but of the connection");
-            refused += 1;
-        }
-    }
-    proxy.cut_after(usize::MAX);
-    let last = direct.sync().last_sequence;
-    // The last cut may still be under way.
-    let over = |recording: &Recording| recording.sequence >= last;
-    while !over(&recorder.wait("it is cut or has all", |now| now.ended.is_some() || over(now))) {
-        drop(recorder.try_resume(&Client::connect(proxy.address)));
-    }
-    let recording = recorder.now();
-    validate::all(&recording, &direct.on_disk(&[&repo]));
-    assert_eq!(recording.events, log_of(&direct)[1..], "all but the discovery before it came");
-    assert!(cuts == 20 && refused > 0, "{cuts} cuts in a stream, {refused} in a handshake");
 }
 
 #[test]

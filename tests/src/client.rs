@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use refwatch_proto::v1::git_event_service_client::GitEventServiceClient;
 use refwatch_proto::v1::watch_events_request::Start;
@@ -214,6 +215,13 @@ impl Client {
 
     /// Opens a stream.
     pub fn watch(&self, request: WatchEventsRequest) -> Result<Stream, Status> {
+        wait(self.0.clone().watch_events(request)).map(|response| Stream(response.into_inner()))
+    }
+
+    /// Opens a stream with a deadline, which is told to the server and not kept by this end.
+    pub fn watch_for(&self, request: WatchEventsRequest, patience: Duration) -> Result<Stream, Status> {
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(patience);
         wait(self.0.clone().watch_events(request)).map(|response| Stream(response.into_inner()))
     }
 

@@ -263,6 +263,19 @@ impl Daemon {
         }
     }
 
+    /// Waits until a metric has exactly this value.
+    ///
+    /// # Panics
+    /// When the deadline passes before.
+    pub fn wait_metric_is(&self, series: &str, wanted: u32) {
+        let deadline = Instant::now() + DEADLINE;
+        while http::metric(self.http(), series) != Some(f64::from(wanted)) {
+            let now = http::metric(self.http(), series);
+            assert!(Instant::now() < deadline, "{series} never is {wanted}, but {now:?}");
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Ends it by SIGKILL: nothing is flushed, nobody is told.
     ///
     /// # Panics

@@ -1,16 +1,18 @@
 //! Drives the refwatch binaries over their public faces: real Git, real SQLite, real sockets.
 //!
 //! [`World`] makes repositories, [`Daemon`] runs the binary over them, [`Client`] talks to it, [`Recorder`] keeps what
-//! a stream brings, and [`validate`] says of a recording whether each guarantee held. Nothing sleeps to decide: tests
-//! wait for an observable, until [`DEADLINE`].
+//! a stream brings, [`Lens`] and [`Mode`] are what it may ask for, and [`validate`] says of a recording whether each
+//! guarantee held. Nothing sleeps to decide: tests wait for an observable, until [`DEADLINE`].
 
 pub mod binary;
+mod bulk;
 mod client;
 mod daemon;
 mod document;
 mod example;
 mod git;
 pub mod http;
+mod lens;
 mod library;
 mod printing;
 mod proxy;
@@ -28,11 +30,13 @@ mod world;
 
 use std::time::Duration;
 
+pub use bulk::Bulk;
 pub use client::{Client, Refusal, Stream, filter, refs_filter, repositories_filter, request, types_filter};
 pub use daemon::{Daemon, Options};
 pub use document::{Block, Document};
 pub use example::{Example, Language};
 pub use git::{Flavour, git_in};
+pub use lens::{Lens, Mode};
 pub use library::Library;
 pub use printing::Printing;
 pub use proxy::Proxy;

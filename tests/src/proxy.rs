@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Stands between a client and a daemon, at an address that stays, and cuts connections when told to.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ struct Shared {
     /// Bytes that still pass to the client until all is cut; `None` for no end.
     left: Mutex<Option<usize>>,
     open: Mutex<Vec<TcpStream>>,
+    /// Nothing passes, and nothing is closed.
+    frozen: (Mutex<bool>, Condvar),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -36,6 +38,7 @@ impl Proxy {
             upstream: Mutex::new(upstream),
             left: Mutex::default(),
             open: Mutex::default(),
+            frozen: Default::default(),
         });
         let serving = Arc::downgrade(&shared);
         std::thread::spawn(move || {
@@ -62,6 +65,11 @@ impl Proxy {
         self.shared.cut();
     }
 
+    /// Passes nothing on any more, either way, and closes nothing: so looks a peer that vanished without a word.
+    pub fn freeze(&self) {
+        *lock(&self.shared.frozen.0) = true;
+    }
+
     /// Tells whether the bytes of [`Proxy::cut_after`] have passed.
     pub fn has_cut(&self) -> bool {
         lock(&self.shared.left).is_none()
@@ -70,6 +78,8 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        *lock(&self.shared.frozen.0) = false;
+        self.shared.frozen.1.notify_all();
         self.cut();
     }
 }
@@ -83,7 +93,13 @@ impl Shared {
             return;
         };
         lock(&self.open).extend([client, server]);
-        std::thread::spawn(move || copy(from_client, to_server, |_| None));
+        let shared = Arc::clone(self);
+        std::thread::spawn(move || {
+            copy(from_client, to_server, |_| {
+                shared.thawed();
+                None
+            })
+        });
         let shared = Arc::clone(self);
         std::thread::spawn(move || {
             if copy(from_server, to_client, |bytes| shared.spend(bytes)) {
@@ -94,6 +110,7 @@ impl Shared {
 
     /// How many of these bytes still pass, when not all.
     fn spend(&self, bytes: usize) -> Option<usize> {
+        self.thawed();
         let mut left = lock(&self.left);
         let before = (*left)?;
         if bytes < before {
@@ -103,6 +120,12 @@ impl Shared {
         *left = None;
         drop(left);
         Some(before)
+    }
+
+    /// Waits while nothing may pass.
+    fn thawed(&self) {
+        let frozen = lock(&self.frozen.0);
+        drop(self.frozen.1.wait_while(frozen, |frozen| *frozen).unwrap_or_else(PoisonError::into_inner));
     }
 
     fn cut(&self) {

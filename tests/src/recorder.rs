@@ -4,9 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use prost::Message as _;
 use refwatch_proto::v1::watch_events_request::Start;
 use refwatch_proto::v1::watch_events_response::Kind;
-use refwatch_proto::v1::{GitEvent, GitEventType, Ref, Reset, Started, WatchEventsRequest};
+use refwatch_proto::v1::{
+    GitEvent, GitEventType, Ref, Reset, Started, WatchEventsRequest, WatchEventsResponse,
+};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
@@ -39,6 +42,12 @@ pub struct Recording {
     pub draining: bool,
     /// Resets.
     pub resets: Vec<Reset>,
+    /// Oldest retained sequence, as the last message that tells it says.
+    pub floor: u64,
+    /// Every cursor that came, and how many events had come before it.
+    pub trail: Vec<(String, usize)>,
+    /// Largest message, in encoded bytes.
+    pub largest: usize,
     /// How the last connection ended.
     pub ended: Option<Status>,
 }
@@ -69,15 +78,23 @@ impl Recording {
         self.events.first().map_or(self.sequence, |event| event.sequence - 1)
     }
 
+    fn measure_and_take(&mut self, kind: Kind) {
+        let message = WatchEventsResponse { kind: Some(kind) };
+        self.largest = self.largest.max(message.encoded_len());
+        message.kind.into_iter().for_each(|kind| self.take(kind));
+    }
+
     fn take(&mut self, kind: Kind) {
         match kind {
             Kind::Started(started) => {
                 self.pass(&started.cursor, 0);
+                self.floor = started.floor_sequence;
                 self.started = Some(started);
             }
             Kind::SnapshotBegin(begin) => {
                 (self.base, self.refs, self.whole) = (State::default(), Vec::new(), false);
                 self.events.clear();
+                self.trail.clear();
                 self.sequence = begin.sequence;
             }
             Kind::SnapshotRefs(part) => {
@@ -95,12 +112,13 @@ impl Recording {
             Kind::Events(batch) => {
                 self.batches.push(batch.events.len());
                 let last = batch.events.last().map_or(0, |event| event.sequence);
-                self.pass(&batch.cursor, last);
                 self.events.extend(batch.events);
+                self.pass(&batch.cursor, last);
             }
             Kind::Progress(progress) => {
                 self.progress += 1;
                 self.draining = progress.draining;
+                self.floor = progress.floor_sequence;
                 self.pass(&progress.cursor, progress.sequence);
             }
             Kind::Reset(reset) => self.resets.push(reset),
@@ -110,6 +128,7 @@ impl Recording {
     fn pass(&mut self, cursor: &str, sequence: u64) {
         if !cursor.is_empty() {
             cursor.clone_into(&mut self.cursor);
+            self.trail.push((self.cursor.clone(), self.events.len()));
         }
         self.sequence = self.sequence.max(sequence);
     }
@@ -131,13 +150,22 @@ impl Recorder {
     /// # Panics
     /// When it is refused.
     pub fn start(client: &Client, request: WatchEventsRequest) -> Self {
-        let mut recorder = Self { shared: Arc::default(), request, pause_us: Arc::default(), task: None };
-        recorder.open(client, recorder.request.clone()).expect("the stream is accepted");
+        let recorder = Self::try_start(client, request).expect("the stream is accepted");
         let snapshot = matches!(recorder.request.start, Some(Start::Snapshot(_)));
         recorder.wait("the stream begins", |recording| {
             recording.started.is_some() && (recording.whole || !snapshot)
         });
         recorder
+    }
+
+    /// Opens a stream and reads it, without waiting for what comes.
+    ///
+    /// # Errors
+    /// When it is refused, or the connection breaks before it is accepted.
+    pub fn try_start(client: &Client, request: WatchEventsRequest) -> Result<Self, Status> {
+        let mut recorder = Self { shared: Arc::default(), request, pause_us: Arc::default(), task: None };
+        recorder.open(client, recorder.request.clone())?;
+        Ok(recorder)
     }
 
     /// Goes on from its last cursor, after the stream has ended or by ending it.
@@ -148,14 +176,15 @@ impl Recorder {
         self.try_resume(client).expect("the stream is accepted");
     }
 
-    /// As [`Recorder::resume`].
+    /// As [`Recorder::resume`]; from its start where there is no cursor yet.
     ///
     /// # Errors
     /// When it is refused, or the connection breaks before it is accepted.
     pub fn try_resume(&mut self, client: &Client) -> Result<(), Status> {
         // What is read after its cursor was noted would come twice.
         self.close();
-        let start = Some(Start::Cursor(self.now().cursor));
+        let cursor = self.lock().cursor.clone();
+        let start = if cursor.is_empty() { self.request.start.clone() } else { Some(Start::Cursor(cursor)) };
         let request = WatchEventsRequest { start, ..self.request.clone() };
         self.open(client, request)
     }
@@ -193,6 +222,7 @@ impl Recorder {
     pub fn take(&self) -> Vec<GitEvent> {
         let mut recording = self.lock();
         recording.batches.clear();
+        recording.trail.clear();
         std::mem::take(&mut recording.events)
     }
 
@@ -258,7 +288,7 @@ async fn read(stream: &mut Stream, shared: &(Mutex<Recording>, Condvar), pause_u
         }
         let next = stream.next_async().await;
         let mut recording = shared.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ended = next.map(|kind| recording.take(kind)).err();
+        let ended = next.map(|kind| recording.measure_and_take(kind)).err();
         recording.ended.clone_from(&ended);
         shared.1.notify_all();
         if ended.is_some() {

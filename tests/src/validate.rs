@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use refwatch_proto::v1::GitEvent;
+use refwatch_core::Cursor;
+use refwatch_proto::v1::{Forward, GitEvent, GitEventType, Ref, RefChange, RefNamespace, Transaction};
 
+use crate::lens::Lens;
 use crate::recorder::Recording;
 use crate::state::State;
 
@@ -17,6 +19,17 @@ pub fn ordered(events: &[GitEvent]) {
     for pair in events.windows(2) {
         let [left, right] = [pair[0].sequence, pair[1].sequence];
         assert_eq!(left + 1, right, "Ordered: {left} is followed by {right}");
+    }
+}
+
+/// Sequences rise, whatever is filtered out.
+///
+/// # Panics
+/// When they do not.
+pub fn ascending(events: &[GitEvent]) {
+    for pair in events.windows(2) {
+        let [left, right] = [pair[0].sequence, pair[1].sequence];
+        assert!(left < right, "Ordered: {left} is followed by {right}");
     }
 }
 
@@ -75,6 +88,29 @@ pub fn atomic(events: &[GitEvent]) {
     }
 }
 
+/// As [`atomic`], for streams that something is filtered out of: no other transaction comes between, sizes agree, and
+/// the numbers are those that the events have in the log, where sequences and indices rise together.
+///
+/// # Panics
+/// When they do not.
+pub fn atomic_but_filtered(events: &[GitEvent]) {
+    let mut begun: HashSet<&str> = HashSet::new();
+    let mut last: Option<(&Transaction, u64)> = None;
+    for event in events {
+        let Some(transaction) = &event.transaction else { panic!("Atomic: {} has none", event.sequence) };
+        assert!(transaction.index < transaction.size, "Atomic: {transaction:?} at {}", event.sequence);
+        match last {
+            Some((before, at)) if before.id == transaction.id => {
+                assert_eq!(before.size, transaction.size, "Atomic: sizes at {}", event.sequence);
+                let passed = u64::from(transaction.index).checked_sub(before.index.into());
+                assert_eq!(passed, Some(event.sequence - at), "Atomic: numbering at {}", event.sequence);
+            }
+            _ => assert!(begun.insert(&transaction.id), "Atomic: {} came in two pieces", transaction.id),
+        }
+        last = Some((transaction, event.sequence));
+    }
+}
+
 /// Applied to the state they start from, the events give what is on disk.
 ///
 /// # Panics
@@ -104,6 +140,144 @@ pub fn resumable(whole: &[GitEvent], after: u64, resumed: &[GitEvent]) {
     assert_eq!(expected, resumed, "Resumable: after {after} the same events come");
 }
 
+/// Exactly what the filter lets pass of the log after the start came, in order, field by field.
+///
+/// # Panics
+/// When something else did.
+pub fn delivered(log: &[GitEvent], after: u64, lens: &Lens, events: &[GitEvent]) {
+    let due: Vec<&GitEvent> = lens.of(log).into_iter().filter(|event| event.sequence > after).collect();
+    let sequences = |events: &[&GitEvent]| events.iter().map(|event| event.sequence).collect::<Vec<_>>();
+    let came: Vec<&GitEvent> = events.iter().collect();
+    assert_eq!(sequences(&came), sequences(&due), "Delivered: came (left) is not what is due (right)");
+    assert_eq!(came, due, "Delivered: an event differs from that of the log");
+}
+
+/// The refs of a snapshot are those on disk that the filter lets pass, each once, by bytes of their names.
+///
+/// # Panics
+/// When they are not.
+pub fn shown(lens: &Lens, every: &[Ref], refs: &[Ref]) {
+    let due: Vec<&Ref> = every.iter().filter(|taken| (lens.shows)(taken)).collect();
+    assert_eq!(refs.iter().collect::<Vec<_>>(), due, "Delivered: the snapshot (left) is not what is due");
+}
+
+/// The type of each event is what the table above `GitEventType` makes of its other fields; the namespace, of its name.
+///
+/// # Panics
+/// When one is not.
+pub fn typed(events: &[GitEvent], is_bare: impl Fn(&GitEvent) -> bool) {
+    for event in events {
+        let (name, sequence) = (event.ref_name.as_str(), event.sequence);
+        assert_eq!(event.ref_namespace(), namespace_of(name), "Typed: namespace of {name} at {sequence}");
+        let kind = event.r#type();
+        match type_of(event, is_bare(event)) {
+            Some(due) => assert_eq!(kind, due, "Typed: at {sequence}: {event:#?}"),
+            None => assert!(UNCHANGED.contains(&kind), "Typed: {kind:?} changes a ref: {event:#?}"),
+        }
+        let is_update = event.change() == RefChange::Updated
+            && event.old_symbolic_target.is_empty()
+            && event.new_symbolic_target.is_empty();
+        let has_forward = event.forward() != Forward::Unspecified;
+        assert_eq!(has_forward, is_update, "Typed: forward at {sequence}: {event:#?}");
+    }
+}
+
+/// Types of events that leave every ref as it is.
+const UNCHANGED: [GitEventType; 11] = [
+    GitEventType::ReleaseCreated,
+    GitEventType::BranchRenamed,
+    GitEventType::PushReceived,
+    GitEventType::MirrorSynced,
+    GitEventType::PushRejected,
+    GitEventType::ProtectedBranchRejected,
+    GitEventType::RefBroken,
+    GitEventType::RefRepaired,
+    GitEventType::RepositoryDiscovered,
+    GitEventType::RepositoryDeleted,
+    GitEventType::RepositoryMoved,
+];
+
+/// By the lines above `GitEventType`; `None` where no ref changed.
+fn type_of(event: &GitEvent, is_bare: bool) -> Option<GitEventType> {
+    let change = event.change();
+    if change == RefChange::Unspecified {
+        return None;
+    }
+    let by_change = |created, updated, deleted| match change {
+        RefChange::Created => created,
+        RefChange::Deleted => deleted,
+        RefChange::Updated | RefChange::Unspecified => updated,
+    };
+    let is_symbolic = !event.old_symbolic_target.is_empty() || !event.new_symbolic_target.is_empty();
+    Some(match event.ref_namespace() {
+        RefNamespace::Head if is_bare => GitEventType::DefaultBranchChanged,
+        _ if is_symbolic => GitEventType::SymbolicRefUpdated,
+        RefNamespace::Branch => by_change(
+            GitEventType::BranchCreated,
+            match event.forward() {
+                Forward::Forced | Forward::Unrelated => GitEventType::BranchForcePushed,
+                Forward::Unspecified | Forward::FastForward | Forward::Unknown => GitEventType::BranchUpdated,
+            },
+            GitEventType::BranchDeleted,
+        ),
+        RefNamespace::Tag => {
+            by_change(GitEventType::TagCreated, GitEventType::TagMoved, GitEventType::TagDeleted)
+        }
+        RefNamespace::Notes => GitEventType::NotesUpdated,
+        RefNamespace::Replace => GitEventType::ReplaceRefUpdated,
+        RefNamespace::ChangeRequest => GitEventType::ChangeRequestRefUpdated,
+        RefNamespace::Unspecified
+        | RefNamespace::Remote
+        | RefNamespace::Head
+        | RefNamespace::Worktree
+        | RefNamespace::Internal
+        | RefNamespace::Custom => GitEventType::CustomRefUpdated,
+    })
+}
+
+/// By the lines of `RefNamespace`, for names that the tests use.
+fn namespace_of(name: &str) -> RefNamespace {
+    let below = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    match name {
+        "" => RefNamespace::Unspecified,
+        "HEAD" => RefNamespace::Head,
+        _ if below(&["refs/heads/"]) => RefNamespace::Branch,
+        _ if below(&["refs/tags/"]) => RefNamespace::Tag,
+        _ if below(&["refs/notes/"]) => RefNamespace::Notes,
+        _ if below(&["refs/replace/"]) => RefNamespace::Replace,
+        _ if below(&["refs/pull/", "refs/merge-requests/", "refs/changes/"]) => RefNamespace::ChangeRequest,
+        _ if below(&["refs/remotes/"]) => RefNamespace::Remote,
+        _ if below(&["refs/keep-around/"]) => RefNamespace::Internal,
+        _ => RefNamespace::Custom,
+    }
+}
+
+/// Each cursor stands after every event that came before it, and before every event that came after it; none goes back.
+///
+/// # Panics
+/// When one does not.
+pub fn bookmarked(recording: &Recording) {
+    let mut last = 0;
+    for (cursor, came) in &recording.trail {
+        let at = Cursor::decode(cursor).expect("a cursor").sequence;
+        assert!(at >= last, "Bookmarked: a cursor at {at} after one at {last}");
+        last = at;
+        let (before, after) = recording.events.split_at(*came);
+        assert!(
+            before.last().is_none_or(|event| event.sequence <= at),
+            "Bookmarked: the cursor at {at} repeats {before:?}"
+        );
+        assert!(
+            after.first().is_none_or(|event| event.sequence > at),
+            "Bookmarked: the cursor at {at} loses {after:?}"
+        );
+    }
+    for event in &recording.events {
+        let at = Cursor::decode(&event.cursor).expect("a cursor").sequence;
+        assert_eq!(at, event.sequence, "Bookmarked: the cursor of an event stands right after it");
+    }
+}
+
 /// Everything that holds of a recording from which nothing was filtered out.
 ///
 /// # Panics
@@ -119,7 +293,7 @@ pub fn all(recording: &Recording, disk: &State) {
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
-    use refwatch_proto::v1::{EventRepository, RefChange, Transaction};
+    use refwatch_proto::v1::EventRepository;
 
     use super::*;
     use crate::state::{Refs, Value};
@@ -176,5 +350,54 @@ mod tests {
         assert!(catch_unwind(|| resumable(&two(), 1, &two())).is_err(), "repeated after a resume");
         assert!(catch_unwind(|| resumable(&two(), 0, &two()[1..])).is_err(), "lost by a resume");
         resumable(&two(), 1, &two()[1..]);
+    }
+
+    #[test]
+    fn what_is_due_and_nothing_else_is_delivered() {
+        let all = Lens::everything();
+        delivered(&two(), 0, &all, &two());
+        delivered(&two(), 1, &all, &two()[1..]);
+        delivered(&two(), 0, &Lens::nothing(), &[]);
+        assert!(catch_unwind(|| delivered(&two(), 0, &Lens::everything(), &two()[1..])).is_err(), "lost");
+        assert!(catch_unwind(|| delivered(&two(), 1, &Lens::everything(), &two())).is_err(), "repeated");
+        assert!(
+            catch_unwind(|| delivered(&two(), 1, &Lens::nothing(), &two()[1..])).is_err(),
+            "not asked for"
+        );
+        let mut other = two();
+        other[1].coalesced = true;
+        assert!(catch_unwind(|| delivered(&two(), 0, &Lens::everything(), &other)).is_err(), "changed");
+    }
+
+    #[test]
+    fn a_type_that_its_fields_do_not_give_is_found() {
+        let typed_as = |kind: GitEventType, forward: Forward| {
+            let mut event = two().swap_remove(1);
+            event.set_type(kind);
+            event.set_forward(forward);
+            event.set_ref_namespace(RefNamespace::Branch);
+            catch_unwind(|| typed(&[event], |_| true)).is_ok()
+        };
+        assert!(typed_as(GitEventType::BranchUpdated, Forward::FastForward));
+        assert!(typed_as(GitEventType::BranchForcePushed, Forward::Unrelated));
+        assert!(!typed_as(GitEventType::BranchUpdated, Forward::Forced));
+        assert!(!typed_as(GitEventType::BranchUpdated, Forward::Unspecified));
+        assert!(!typed_as(GitEventType::TagMoved, Forward::FastForward));
+    }
+
+    #[test]
+    fn a_cursor_that_loses_or_repeats_is_found() {
+        let held = |cursors: &[(u64, usize)]| {
+            let at = |sequence| Cursor { server: 1, epoch: 2, sequence }.encode();
+            let trail = cursors.iter().map(|(sequence, came)| (at(*sequence), *came)).collect();
+            let mut events = two();
+            events.iter_mut().for_each(|event| event.cursor = at(event.sequence));
+            let recording = Recording { events, trail, ..Recording::default() };
+            catch_unwind(AssertUnwindSafe(|| bookmarked(&recording))).is_ok()
+        };
+        assert!(held(&[(0, 0), (1, 1), (5, 2)]));
+        assert!(!held(&[(1, 0)]), "loses the first");
+        assert!(!held(&[(0, 1)]), "repeats it");
+        assert!(!held(&[(6, 2), (5, 2)]), "goes back");
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use refwatch_ops::metrics::{RepositoryState, labels::Label as _};
 use refwatch_ops::{CheckState, Liveness, Readiness};
+use refwatch_store::Bounds;
 use tokio_util::sync::CancellationToken;
 
 use super::progress::{Progress, SHOWN_AFTER};
@@ -20,8 +21,6 @@ const INTERVAL_FIRST: Duration = Duration::from_millis(20);
 const BEAT_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at what takes a while to count.
 const GAUGES_INTERVAL: Duration = Duration::from_secs(10);
-/// Between two rounds of retention; the first is as soon as the first scan is over.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Runs until the drain begins.
 pub(super) async fn run(
@@ -71,6 +70,7 @@ async fn rounds(
                 told = true;
             }
             supervisor.readiness(&report);
+            set_bounds(engine);
         } else {
             let (done, all) = page::progress_of(engine);
             if began.elapsed() > SHOWN_AFTER {
@@ -98,14 +98,14 @@ async fn rounds(
     store.finish();
 }
 
-/// Drops what is too old or too much, once the first scan is over, and for ever.
+/// Drops what is too old or too much, as soon as the first scan is over, and for ever.
 async fn retention(engine: &Arc<Engine>) {
     while !engine.scanned.load(Ordering::Acquire) {
         tokio::time::sleep(INTERVAL_FIRST).await;
     }
     loop {
         retain(engine).await;
-        tokio::time::sleep(RETENTION_INTERVAL).await;
+        tokio::time::sleep(engine.settings.store.retention_interval).await;
     }
 }
 
@@ -128,15 +128,19 @@ fn look(engine: &Engine, checks: &Checks) {
     }
 }
 
+/// Together, so that they never contradict each other.
+fn set_bounds(engine: &Engine) {
+    let Bounds { floor, last } = engine.store.bounds();
+    engine.metrics.log_events.set((last + 1).saturating_sub(floor));
+    engine.metrics.log_last_sequence.set(last);
+    engine.metrics.log_floor_sequence.set(floor);
+}
+
 fn set_gauges(engine: &Engine) {
     let stats = engine.store.stats();
-    let bounds = engine.store.bounds();
     let metrics = &engine.metrics;
     metrics.store_size_bytes.set(stats.database_bytes);
     metrics.store_wal_bytes.set(stats.wal_bytes);
-    metrics.log_events.set(stats.events);
-    metrics.log_last_sequence.set(bounds.last);
-    metrics.log_floor_sequence.set(bounds.floor);
     metrics.queue_depth.set("board", engine.board.depth() as u64);
     metrics.queue_depth.set("store", stats.queued_commits);
     let mut counts = [0; RepositoryState::ALL.len()];

@@ -106,7 +106,7 @@ fn keys_of(log: &Log, uids: &[u64]) -> Result<Vec<RepositoryKey>, (usize, u64)> 
 /// How long the caller is ready to wait, from the header `grpc-timeout`.
 ///
 /// Source: gRPC's "gRPC over HTTP2", `Timeout`: at most eight digits and a unit.
-pub(super) fn deadline_of(metadata: &MetadataMap) -> Option<Duration> {
+pub(crate) fn deadline_of(metadata: &MetadataMap) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -59,6 +59,7 @@ pub(super) struct Subscription {
     slot: Slot,
     peer: String,
     grant: Option<Grant>,
+    deadline: Option<std::time::Instant>,
     outlet: Outlet,
     more: watch::Receiver<u64>,
     drain: CancellationToken,
@@ -89,6 +90,7 @@ impl Subscription {
             slot,
             peer: caller.peer,
             grant: caller.grant,
+            deadline: caller.deadline,
             outlet,
             more: all.log.subscribe(),
             drain: all.drain.child_token(),
@@ -102,9 +104,14 @@ impl Subscription {
 
     /// Serves the stream until it stops.
     pub(super) async fn run(mut self) {
-        let stop = match self.serve().await {
-            Err(stop) => stop,
-            Ok(never) => match never {},
+        let deadline = self.deadline;
+        let stop = tokio::select! {
+            biased;
+            () = passed(deadline) => Stop::Failed(Failure::Deadline),
+            served = self.serve() => match served {
+                Err(stop) => stop,
+                Ok(never) => match never {},
+            },
         };
         self.finish(stop).await;
     }
@@ -401,6 +408,15 @@ impl Subscription {
         };
         self.all.metrics.subscriptions_ended.inc(end);
         self.all.metrics.grpc_requests.inc(METHOD, code);
+    }
+}
+
+/// Waits for the client's deadline. Whoever asks by gRPC's rules gives up by itself then; for others, and where its word
+/// of that is lost, the stream must end all the same.
+async fn passed(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }
 

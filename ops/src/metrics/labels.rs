@@ -95,7 +95,7 @@ label! {
 label! {
     /// Why a subscription ended.
     SubscriptionEnd as "reason" {
-        /// The client closed it, or its connection broke.
+        /// The client closed it, its deadline passed, or its connection broke.
         Client = "client",
         /// The server is draining.
         Draining = "draining",

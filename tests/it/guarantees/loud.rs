@@ -1,6 +1,5 @@
 //! A gap is never passed over in silence.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use refwatch_core::Cursor;
@@ -109,34 +108,4 @@ fn guarantee_8_loud_below_the_floor() {
     assert_eq!(recording.resets[0].lost_first_sequence, first.sequence + 1);
     assert_eq!(recording.resets[0].lost_last_sequence, position.floor_sequence - 1);
     refwatch_tests::validate::all(&recording, &client.on_disk(&[&repo]));
-}
-
-#[test]
-fn guarantee_8_loud_when_the_database_is_restored_or_lost() {
-    let world = World::new();
-    let repo = world.repo("a.git");
-    let [one, two] = repo.history();
-    let mut daemon = Daemon::start(&world);
-    repo.update(&format!("create refs/heads/main {one}\n"));
-    daemon.client().sync();
-    daemon.stop();
-    let backup = world.beside("backup.db");
-    fs::copy(world.database(), &backup).expect("copied");
-    daemon.restart();
-    repo.update(&format!("update refs/heads/main {two}\n"));
-    let after = daemon.client().sync();
-    daemon.stop();
-    fs::copy(&backup, world.database()).expect("restored");
-    daemon.restart();
-    let refusal = daemon.client().watch_refused(from(&after.cursor));
-    assert_eq!((refusal.code, &*refusal.reason), (Code::FailedPrecondition, "CURSOR_FOREIGN_EPOCH"));
-    // What the backup did not know of is found again.
-    let recorder = daemon.client().record_snapshot();
-    refwatch_tests::validate::all(&recorder.settle(&daemon.client()), &daemon.client().on_disk(&[&repo]));
-    daemon.stop();
-    fs::remove_dir_all(world.database().parent().expect("beside the root")).expect("removed");
-    daemon.restart();
-    let refusal = daemon.client().watch_refused(from(&after.cursor));
-    assert_eq!(refusal.reason, "CURSOR_FOREIGN_EPOCH");
-    daemon.wait_ready();
 }

@@ -113,6 +113,13 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
         |d| d.settings.store.retention_bytes_max.unwrap_or(0),
         |d, v| d.settings.store.retention_bytes_max = (v > 0).then_some(v),
     ),
+    number(
+        "store.retention_interval_s",
+        (1, 86_400),
+        "Time between two looks at what is to be dropped, in seconds: a limit may be exceeded for so long.",
+        |d| d.settings.store.retention_interval.as_secs(),
+        |d, v| d.settings.store.retention_interval = Duration::from_secs(v),
+    ),
     word(
         "store.on_corrupt",
         &["refuse", "set-aside"],
@@ -305,6 +312,14 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
         "How long a subscriber may take no message before its stream is ended, in seconds.",
         |d| d.settings.grpc.stall_timeout.as_secs(),
         |d, v| d.settings.grpc.stall_timeout = Duration::from_secs(v),
+    ),
+    number(
+        "grpc.keepalive_s",
+        (1, 3_600),
+        "Silence after which a connection is asked whether it still lives, and how long it may take to answer before \
+         it is closed, in seconds.",
+        |d| d.settings.grpc.keepalive.as_secs(),
+        |d, v| d.settings.grpc.keepalive = Duration::from_secs(v),
     ),
     number(
         "grpc.drain_timeout_s",
