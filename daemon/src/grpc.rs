@@ -4,6 +4,7 @@ mod gate;
 mod health;
 mod incoming;
 mod listen;
+mod reload;
 mod tokens;
 
 use std::io;
@@ -22,6 +23,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::{TcpIncoming, UdsConnectInfo};
 
+use crate::filter::View;
 use crate::service::{GitEvents, Ingest};
 use crate::settings::GrpcSettings;
 use crate::subscriptions::{Caller, Subscriptions};
@@ -31,8 +33,8 @@ use health::Health;
 use incoming::Patient;
 pub(crate) use listen::BindError;
 use listen::Listeners;
-pub(crate) use tokens::Grant;
 use tokens::TokenFile;
+pub(crate) use tokens::{Digest, Grant};
 
 /// Silence after which a connection is asked whether it still lives, and how long it may take to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
@@ -248,7 +250,17 @@ pub(crate) fn caller_of<T>(request: &tonic::Request<T>) -> Caller {
         (None, Some(None)) => "unix".to_owned(),
         (None, None) => "unknown".to_owned(),
     };
-    Caller { peer, grant: request.extensions().get::<Grant>().cloned() }
+    let grant = request.extensions().get::<Grant>().cloned();
+    let peer = match grant.as_ref().and_then(Grant::name) {
+        Some(name) => format!("{name}, {peer}"),
+        None => peer,
+    };
+    Caller { peer, grant }
+}
+
+/// The repositories that whoever sent a request may know of.
+pub(crate) fn view_of<T>(request: &tonic::Request<T>) -> View {
+    request.extensions().get::<Grant>().map(Grant::view).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -61,6 +61,10 @@ pub(crate) enum Failure {
     WatchNotAllowed,
     #[error("more than {limit} reports a second; try again in {} ms", retry_after.as_millis())]
     TooManyReports { limit: u32, retry_after: Duration },
+    #[error("too many calls without valid credentials came from this address; try again in {} ms", retry_after.as_millis())]
+    TooManyFailures { retry_after: Duration },
+    #[error("the rights of this token have changed; start again from the last cursor")]
+    RightsChanged,
     #[error("the first scan of a fresh log is not over; try again in a moment")]
     Starting,
     #[error("{field}: the repository {value} was found and is not read yet; try again in a moment")]
@@ -127,6 +131,8 @@ impl Failure {
             Failure::IngestNotAllowed => (Code::PermissionDenied, ErrorReason::IngestNotAllowed),
             Failure::WatchNotAllowed => (Code::PermissionDenied, ErrorReason::WatchNotAllowed),
             Failure::TooManyReports { .. } => (Code::ResourceExhausted, ErrorReason::TooManyReports),
+            Failure::TooManyFailures { .. } => (Code::ResourceExhausted, ErrorReason::TooManyFailures),
+            Failure::RightsChanged => (Code::Unavailable, ErrorReason::RightsChanged),
             Failure::Starting | Failure::NotRead { .. } => (Code::Unavailable, ErrorReason::ServerStarting),
             Failure::Draining { .. } => (Code::Unavailable, ErrorReason::ServerDraining),
             Failure::StoreUnavailable { .. } => (Code::Unavailable, ErrorReason::StoreUnavailable),
@@ -185,6 +191,8 @@ impl Failure {
             Failure::Credentials
             | Failure::IngestNotAllowed
             | Failure::WatchNotAllowed
+            | Failure::TooManyFailures { .. }
+            | Failure::RightsChanged
             | Failure::Starting
             | Failure::NotRead { .. }
             | Failure::StoreUnavailable { .. }
@@ -211,6 +219,8 @@ impl Failure {
             | Failure::IngestNotAllowed
             | Failure::WatchNotAllowed
             | Failure::TooManyReports { .. }
+            | Failure::TooManyFailures { .. }
+            | Failure::RightsChanged
             | Failure::Starting
             | Failure::NotRead { .. }
             | Failure::Draining { .. }
@@ -223,8 +233,11 @@ impl Failure {
     /// When it may be tried again, where waiting helps.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Failure::TooManyReports { retry_after, .. } => Some(*retry_after),
-            Failure::TooManySubscribers { .. }
+            Failure::TooManyReports { retry_after, .. } | Failure::TooManyFailures { retry_after } => {
+                Some(*retry_after)
+            }
+            Failure::RightsChanged
+            | Failure::TooManySubscribers { .. }
             | Failure::Starting
             | Failure::NotRead { .. }
             | Failure::Draining { .. }

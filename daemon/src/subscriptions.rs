@@ -19,7 +19,7 @@ use refwatch_proto::{limits, v1};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::filter::Filter;
+use crate::filter::{Filter, View};
 use crate::grpc::Grant;
 use crate::log::Log;
 use crate::settings::Settings;
@@ -42,6 +42,13 @@ pub(crate) struct Caller {
     pub(crate) peer: String,
     /// What lets it in, where that is asked for.
     pub(crate) grant: Option<Grant>,
+}
+
+impl Caller {
+    /// The repositories that it may know of.
+    fn view(&self) -> View {
+        self.grant.as_ref().map(Grant::view).unwrap_or_default()
+    }
 }
 
 /// All streams of WatchEvents.
@@ -112,7 +119,7 @@ impl Subscriptions {
         if self.drain.is_cancelled() {
             return Err(Failure::Draining { cursor: String::new() });
         }
-        let filter = Filter::compile(request.filter.as_ref())?;
+        let filter = Filter::compile(request.filter.as_ref(), caller.view())?;
         let progress_interval = self.progress_interval(request)?;
         let batch_bytes_max = batch_bytes_max(request)?;
         let on_gap = OnGap::of(request)?;
@@ -193,6 +200,8 @@ fn end_of(failure: &Failure) -> SubscriptionEnd {
         | Failure::Starting
         | Failure::NotRead { .. }
         | Failure::TooManyReports { .. }
+        | Failure::TooManyFailures { .. }
+        | Failure::RightsChanged
         | Failure::SyncTimeout { .. } => SubscriptionEnd::Refused,
     }
 }

@@ -12,7 +12,7 @@ use tonic::codegen::http::{Request, Response, header};
 use tonic::transport::server::UdsConnectInfo;
 use tower::{Layer, Service};
 
-use super::tokens::{Grant, Scope, Tokens};
+use super::tokens::{Grant, Scope, Tokens, hash};
 use crate::status::Failure;
 
 /// What anybody may call: probes have no tokens.
@@ -56,7 +56,7 @@ impl Gate {
             return if path.starts_with(INGEST) { Err(Failure::IngestNotAllowed) } else { Ok(None) };
         };
         let token = request.headers().get(header::AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-        let grant = token.and_then(|token| tokens.grant(token)).ok_or(Failure::Credentials)?;
+        let grant = token.and_then(|token| tokens.grant(&hash(token))).ok_or(Failure::Credentials)?;
         if path.starts_with(INGEST) && !grant.allows(Scope::Ingest) {
             return Err(Failure::IngestNotAllowed);
         }

@@ -10,4 +10,5 @@ mod slow;
 mod snapshots;
 mod statuses;
 mod throughput;
+mod views;
 mod watching;

@@ -18,7 +18,8 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 use crate::engine::lock;
-use crate::grpc::Grant;
+use crate::filter::View;
+use crate::grpc::{Grant, view_of};
 use crate::intake::{Intake, Standing, Stored};
 use crate::log::Log;
 use crate::status::Failure;
@@ -65,12 +66,12 @@ impl Ingest {
     /// Takes the reports that stand in `fields`; counts what became of them.
     async fn reported(
         &self,
-        reporter: Reporter,
+        Asker { reporter, view }: Asker,
         fields: Vec<String>,
         reports: Vec<v1::RejectionReport>,
     ) -> Result<Stored, Failure> {
         let count = reports.len() as u64;
-        let stored = self.0.report(reporter, &fields, reports).await;
+        let stored = self.0.report(reporter, &view, &fields, reports).await;
         self.0.metrics.reports.add(outcome_of(stored.as_ref().err()), count);
         stored
     }
@@ -80,6 +81,7 @@ impl Inner {
     async fn report(
         &self,
         reporter: Reporter,
+        view: &View,
         fields: &[String],
         reports: Vec<v1::RejectionReport>,
     ) -> Result<Stored, Failure> {
@@ -90,7 +92,7 @@ impl Inner {
         let count = u32::try_from(reports.len()).unwrap_or(u32::MAX);
         let taken = lock(&self.limiter).take(reporter, count, Instant::now());
         taken.map_err(|retry_after| Failure::TooManyReports { limit: REPORTS_PER_S, retry_after })?;
-        let entry = repository::of_all(self, fields, &reports)?;
+        let entry = repository::of_all(self, view, fields, &reports)?;
         let (field, first) = (&fields[0], reports[0].clone());
         let checked =
             fields.iter().zip(reports).map(|(field, report)| report::check(field, report, entry.format));
@@ -171,10 +173,16 @@ fn outcome_of(failure: Option<&Failure>) -> ReportOutcome {
     }
 }
 
+/// Who reports, and about what.
+struct Asker {
+    reporter: Reporter,
+    view: View,
+}
+
 /// Whom to count a request for.
 fn reporter_of<T>(request: &Request<T>) -> Reporter {
     if let Some(grant) = request.extensions().get::<Grant>() {
-        return Reporter::Token(Arc::clone(grant.token()));
+        return Reporter::Token(*grant.digest());
     }
     let unix = request.extensions().get::<UdsConnectInfo>();
     let credentials = unix.and_then(|unix| unix.peer_cred);
@@ -187,9 +195,9 @@ impl IngestService for Ingest {
         &self,
         request: Request<v1::ReportRejectionRequest>,
     ) -> Result<Response<v1::ReportRejectionResponse>, Status> {
-        let reporter = reporter_of(&request);
+        let asker = Asker { reporter: reporter_of(&request), view: view_of(&request) };
         let result = match request.into_inner().report {
-            Some(report) => self.reported(reporter, vec!["report".to_owned()], vec![report]).await,
+            Some(report) => self.reported(asker, vec!["report".to_owned()], vec![report]).await,
             None => Err(Failure::Invalid {
                 field: "report".to_owned(),
                 value: String::new(),
@@ -208,13 +216,13 @@ impl IngestService for Ingest {
         &self,
         request: Request<v1::ReportRejectionsRequest>,
     ) -> Result<Response<v1::ReportRejectionsResponse>, Status> {
-        let reporter = reporter_of(&request);
+        let asker = Asker { reporter: reporter_of(&request), view: view_of(&request) };
         let reports = request.into_inner().reports;
         let bounded = Failure::bounds("reports", reports.len() as u64, 1, limits::REPORTS_MAX.into());
         let result = match bounded {
             Ok(()) => {
                 let fields = (0..reports.len()).map(|index| format!("reports[{index}]")).collect();
-                self.reported(reporter, fields, reports).await
+                self.reported(asker, fields, reports).await
             }
             Err(failure) => Err(failure),
         };
