@@ -34,7 +34,7 @@ use incoming::Patient;
 pub(crate) use listen::BindError;
 use listen::Listeners;
 use tokens::TokenFile;
-pub(crate) use tokens::{Digest, Grant};
+pub(crate) use tokens::{Digest, Grant, Scope, token_line};
 
 /// Silence after which a connection is asked whether it still lives, and how long it may take to answer.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));

@@ -22,11 +22,11 @@ const TOKENS_MAX: usize = 1_024;
 const NAME_BYTES_MAX: usize = 64;
 
 /// How a line begins that holds the SHA-256 of its token, in hexadecimal digits.
-pub(crate) const HASHED: &str = "sha256:";
+const HASHED: &str = "sha256:";
 /// What a line may say after its token.
-pub(crate) const SCOPE: &str = "scope=";
-pub(crate) const REPOSITORY: &str = "repository=";
-pub(crate) const NAME: &str = "name=";
+const SCOPE: &str = "scope=";
+const REPOSITORY: &str = "repository=";
+const NAME: &str = "name=";
 
 /// One thing that a token gives the right to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,35 @@ impl TokenSet {
         }
         found.cloned()
     }
+}
+
+/// The line that lets a token in, with only its hash.
+///
+/// # Errors
+/// What is wrong with the token, or with what is to stand behind it: as [`TokenSet::parse`] tells it.
+pub(crate) fn token_line(
+    token: &str,
+    scopes: &[Scope],
+    repositories: &[String],
+    name: Option<&str>,
+) -> Result<String, String> {
+    if token.starts_with(HASHED) || token.contains(|c: char| c.is_ascii_whitespace()) {
+        return Err("that is no token".to_owned());
+    }
+    let words = [(Scope::Watch, "watch"), (Scope::Ingest, "ingest")];
+    let words = words.into_iter().filter(|(scope, _)| scopes.contains(scope)).map(|(_, word)| word);
+    let mut line = format!("{HASHED}{}", HEXLOWER.encode(&digest_of(token)?));
+    line.push_str(&format!(" {SCOPE}{}", words.collect::<Vec<_>>().join(",")));
+    let repositories = repositories.iter().map(|glob| (REPOSITORY, glob.as_str()));
+    for (key, value) in repositories.chain(name.map(|name| (NAME, name))) {
+        if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!(
+                "{key}{value:?}: there is no place for blanks in a line; ? stands for one in a glob"
+            ));
+        }
+        line.push_str(&format!(" {key}{value}"));
+    }
+    TokenSet::parse(line.as_bytes()).map(|_| line)
 }
 
 fn digest_of(word: &str) -> Result<Digest, String> {

@@ -132,3 +132,28 @@ fn a_file_without_tokens_is_refused_at_start() {
     fs::write(&path, "# nothing yet\n").unwrap();
     assert!(matches!(TokenFile::open(&path), Err(BindError::Tokens { .. })));
 }
+
+#[test]
+fn a_line_that_is_written_is_read_and_does_not_hold_the_token() {
+    let globs = ["team/**".to_owned(), "a?b.git".to_owned()];
+    let line = token_line("some-long-token", &[Scope::Ingest, Scope::Watch], &globs, Some("ci")).unwrap();
+    assert!(!line.contains("some-long-token"));
+    let rights = rights_of(&parsed(&line), "some-long-token").unwrap();
+    assert!(rights.allow(Scope::Watch) && rights.allow(Scope::Ingest));
+    assert!(rights.view.shows(b"a b.git") && !rights.view.shows(b"c.git"));
+    assert_eq!(rights.name.as_deref(), Some("ci"));
+    for (token, glob, name) in [
+        ("short", "a", "n"),
+        ("sha256:0123", "a", "n"),
+        ("two words", "a", "n"),
+        ("long-enough", "a b", "n"),
+        ("long-enough", "[", "n"),
+        ("long-enough", "a", "n m"),
+        ("long-enough", "a", ""),
+    ] {
+        assert!(
+            token_line(token, &[Scope::Watch], &[glob.to_owned()], Some(name)).is_err(),
+            "{token} {glob} {name}"
+        );
+    }
+}
