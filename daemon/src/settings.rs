@@ -126,10 +126,20 @@ pub(crate) struct GrpcSettings {
     pub(crate) address: SocketAddr,
     /// `grpc.socket`: path of a Unix socket to serve as well.
     pub(crate) socket: Option<PathBuf>,
+    /// `grpc.socket_users` and `grpc.socket_groups`: names or numbers of who may connect to it; of all where both are
+    /// empty.
+    pub(crate) socket_users: Vec<String>,
+    pub(crate) socket_groups: Vec<String>,
     /// `grpc.tls_certificate` and `grpc.tls_key`: PEM files.
     pub(crate) tls: Option<TlsSettings>,
     /// `grpc.token_file`: one bearer token a line, and what it is for.
     pub(crate) token_file: Option<PathBuf>,
+    /// `grpc.shared_secret_file`: what reports may be signed with.
+    pub(crate) shared_secret_file: Option<PathBuf>,
+    /// `grpc.connections_max`
+    pub(crate) connections_max: usize,
+    /// `grpc.connections_per_peer_max`
+    pub(crate) connections_per_peer_max: usize,
     /// `grpc.allow_plaintext`: serve without TLS on an address that is not loopback.
     pub(crate) allow_plaintext: bool,
     /// `grpc.subscribers_max`
@@ -194,7 +204,12 @@ impl Default for Settings {
                 address: SocketAddr::from(([127, 0, 0, 1], 50052)),
                 socket: None,
                 tls: None,
+                socket_users: Vec::new(),
+                socket_groups: Vec::new(),
                 token_file: None,
+                shared_secret_file: None,
+                connections_max: 8_192,
+                connections_per_peer_max: 2_048,
                 allow_plaintext: false,
                 subscribers_max: 1000,
                 progress_interval: Duration::from_secs(10),

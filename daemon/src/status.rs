@@ -53,8 +53,8 @@ pub(crate) enum Failure {
     #[error("no credentials, or none that are known here: send `authorization: Bearer <token>`")]
     Credentials,
     #[error(
-        "this caller may not report: report over the Unix socket (grpc.socket), or with a token of grpc.token_file \
-         whose line ends in scope=ingest"
+        "this caller may not report: report over the Unix socket (grpc.socket), with a token of grpc.token_file that has \
+         scope=ingest, or signed with the secret of grpc.shared_secret_file"
     )]
     IngestNotAllowed,
     #[error("this token may report, but not watch: its line in grpc.token_file needs scope=watch,ingest")]

@@ -1,5 +1,6 @@
 //! The server over a real connection, with a real store.
 
+mod access;
 mod auth;
 mod drain;
 pub(crate) mod harness;

@@ -14,12 +14,11 @@ use refwatch_proto::{limits, v1};
 use refwatch_store::{CommitError, RepositoryKey};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 use crate::engine::lock;
 use crate::filter::View;
-use crate::grpc::{Grant, view_of};
+use crate::grpc::{Grant, Peer, Signed, view_of};
 use crate::intake::{Intake, Standing, Stored};
 use crate::log::Log;
 use crate::status::Failure;
@@ -184,9 +183,11 @@ fn reporter_of<T>(request: &Request<T>) -> Reporter {
     if let Some(grant) = request.extensions().get::<Grant>() {
         return Reporter::Token(*grant.digest());
     }
-    let unix = request.extensions().get::<UdsConnectInfo>();
-    let credentials = unix.and_then(|unix| unix.peer_cred);
-    credentials.map_or(Reporter::Others, |credentials| Reporter::User(credentials.uid()))
+    if request.extensions().get::<Signed>().is_some() {
+        return Reporter::Signed;
+    }
+    let user = request.extensions().get::<Peer>().and_then(Peer::user);
+    user.map_or(Reporter::Others, Reporter::User)
 }
 
 #[tonic::async_trait]

@@ -19,6 +19,8 @@ pub(super) enum Reporter {
     User(u32),
     /// Whoever shows the token with this hash.
     Token(Digest),
+    /// Whoever signs with the shared secret.
+    Signed,
     /// Nobody that could be told apart.
     Others,
 }
