@@ -166,6 +166,8 @@ pub(crate) struct TlsSettings {
 pub(crate) struct HttpSettings {
     /// `http.address`: `None` when it is set to `off`.
     pub(crate) address: Option<SocketAddr>,
+    /// `http.expose_status`: show the status to others than this machine.
+    pub(crate) expose_status: bool,
 }
 
 impl Default for Settings {
@@ -216,7 +218,10 @@ impl Default for Settings {
                 stall_timeout: Duration::from_secs(60),
                 drain_timeout: Duration::from_secs(5),
             },
-            http: HttpSettings { address: Some(SocketAddr::from(([127, 0, 0, 1], 5002))) },
+            http: HttpSettings {
+                address: Some(SocketAddr::from(([127, 0, 0, 1], 5002))),
+                expose_status: false,
+            },
         }
     }
 }

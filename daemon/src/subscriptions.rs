@@ -125,6 +125,7 @@ impl Subscriptions {
         let on_gap = OnGap::of(request)?;
         let slot = self.registry.enter(&caller.peer, filter.summary())?;
         let start = start::resolve(&self.log, request, on_gap, self.retention_age).await?;
+        tracing::info!(peer = caller.peer, filter = filter.summary(), "a subscriber has come");
         let (outlet, outgoing) = pipe::pipe();
         let order = Order { start, filter, on_gap, progress_interval, batch_bytes_max };
         let subscription = Subscription::new(Arc::clone(self), order, caller, slot, outlet);

@@ -1,4 +1,5 @@
 use refwatch_core::{Event, EventType, Origin, RefChange, RefName};
+use refwatch_proto::limits;
 use refwatch_proto::v1::{EventFilter, GitEventType, RefNamespace};
 use refwatch_store::Logged;
 
@@ -194,4 +195,26 @@ fn a_filter_is_told_in_a_few_words() {
         Filter::compile(Some(&filter), View::default()).unwrap().summary(),
         "refs a b c and 1 more; without x; types TAG_CREATED; internal too"
     );
+}
+
+#[test]
+fn the_costliest_filters_within_the_bounds_are_compiled_and_answer() {
+    let long = format!("refs/heads/{}", "a".repeat(limits::NAME_BYTES_MAX - 20));
+    for piece in ["*", "?", "**/", "[a-z]", "{a,b}", "{{a,b},{c,d}}", "a*", "{a*,b?}*", "*/{**/a,[!b]?}/"] {
+        // As many pieces as a glob may hold, as many globs as a list, in every list.
+        let glob = piece.repeat((limits::GLOB_BYTES_MAX as usize - 2) / piece.len());
+        let globs: Vec<_> = (0..limits::GLOBS_MAX).map(|number| format!("{glob}{number:02}")).collect();
+        let filter = EventFilter {
+            repository_globs: globs.clone(),
+            ref_include_globs: globs.clone(),
+            ref_exclude_globs: globs,
+            ..EventFilter::default()
+        };
+        let filter = Filter::compile(Some(&filter), View::default())
+            .unwrap_or_else(|error| panic!("{piece}: {error}"));
+        assert!(
+            matches!(filter.look(&branch(long.as_bytes()), UID, long.as_bytes()), Seen::Nothing),
+            "{piece}"
+        );
+    }
 }

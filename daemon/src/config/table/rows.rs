@@ -354,8 +354,18 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
     ),
     row(
         "http.address",
-        "Where probes, metrics and the status page are served; off for nowhere.",
+        "Where probes, metrics and the status page are served; off for nowhere. Without TLS and tokens on any address: \
+         probes and metrics name no repository, ref or peer.",
         Kind::AddressOrOff { get: |d| d.settings.http.address, set: |d, v| d.settings.http.address = v },
+    ),
+    row(
+        "http.expose_status",
+        "Shows /status, which names repositories and subscribers, to whoever reaches http.address. Without it only this \
+         machine sees it, by a loopback address.",
+        Kind::Switch {
+            get: |d| d.settings.http.expose_status,
+            set: |d, v| d.settings.http.expose_status = v,
+        },
     ),
     word(
         "log.level",
