@@ -172,6 +172,74 @@ fn packing_verifying_and_aborting_are_silent_with_hooks_too() {
 }
 
 #[test]
+fn a_deletion_that_states_no_value_is_told_also_where_the_ref_is_made_anew_at_once() {
+    let mut stage = Stage::of(Flavour::PLAIN, |repo| install(repo, REFERENCE_TRANSACTION));
+    let [one, two] = stage.repo.history();
+    stage.repo.git(&["branch", "topic", &one]);
+    stage.events();
+    for made in [&two, &two, &one] {
+        stage.daemon.while_stopped(|| {
+            stage.repo.git(&["branch", "-D", "topic"]);
+            stage.repo.git(&["update-ref", "refs/heads/topic", made]);
+        });
+        let zero = stage.repo.zero();
+        assert_eq!(values(&stage.events(), "refs/heads/topic"), [&*zero, &**made]);
+    }
+    stage.validate();
+}
+
+#[test]
+fn what_a_ref_had_before_it_returned_to_a_value_is_told_also_where_that_is_recorded_late() {
+    let world = World::new();
+    let repo = world.repo_as("team/app.git", Flavour::PLAIN);
+    install(&repo, REFERENCE_TRANSACTION);
+    // Longer than the test takes.
+    let options = Options::new(&world).set("hooks.wait_ms_max", "60000");
+    let mut stage = Stage::over(options, world, repo);
+    let commits = commits(&stage.repo, 3);
+    let [x, y, z] = [&commits[0], &commits[1], &commits[2]];
+    // Records when it is told to.
+    let late = stage.world.beside("late");
+    fs::create_dir(&late).expect("a directory");
+    let go = late.join("go");
+    let script = format!(
+        "#!/bin/sh\n[ $1 = committed ] && until [ -e {go} ]; do sleep 0.01; done\nexec {hook} \"$@\"\n",
+        go = go.display(),
+        hook = stage.repo.git_dir.join("hooks/reference-transaction").display(),
+    );
+    let hook = late.join("reference-transaction");
+    fs::write(&hook, script).expect("written");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("executable");
+    let hooks_path = format!("core.hooksPath={}", late.display());
+    let back = ["-c", &*hooks_path, "update-ref", "refs/heads/main", x];
+    let repo = stage.repo.clone();
+    thread::scope(|scope| {
+        let returning = stage.daemon.while_stopped(|| {
+            for value in [x, y, z] {
+                repo.git(&["update-ref", "refs/heads/main", value]);
+            }
+            let returning = scope.spawn(|| repo.git(&back));
+            let main = repo.git_dir.join("refs/heads/main");
+            while fs::read_to_string(&main).expect("a ref").trim_end() != x {
+                thread::yield_now();
+            }
+            returning
+        });
+        // Two looks before it is recorded.
+        let mut told = Vec::new();
+        for name in ["refs/heads/a", "refs/heads/b"] {
+            repo.git(&["update-ref", name, y]);
+            told.extend(stage.events());
+        }
+        assert_eq!(values(&told, "refs/heads/main"), [x]);
+        fs::write(&go, "").expect("written");
+        returning.join().expect("it ends");
+    });
+    assert_eq!(values(&stage.events(), "refs/heads/main"), [y, z, x]);
+    stage.validate();
+}
+
+#[test]
 fn what_runs_no_hook_is_told_all_the_same() {
     let mut stage = Stage::of(Flavour::PLAIN, |repo| install(repo, REFERENCE_TRANSACTION));
     let [one, two] = stage.repo.history();

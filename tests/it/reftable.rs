@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use refwatch_proto::v1::{GitEvent, GitEventType as Type, Origin, RefChange};
 use refwatch_tests::{Daemon, Flavour, Random, Repo, http, validate};
+use rustix::process::Signal;
 
 use crate::stage::{Stage, list};
 
@@ -110,7 +110,7 @@ fn logs_tell_every_value_of_a_busy_ref() {
         });
         let mut values = vec![&commits[0]];
         // The first of them are compacted before anybody looks.
-        signal(&stage.daemon, "STOP");
+        stage.daemon.signal(Signal::STOP);
         for value in commits.iter().cycle().skip(1).take(30) {
             stage
                 .repo
@@ -119,7 +119,7 @@ fn logs_tell_every_value_of_a_busy_ref() {
         }
         let tables = fs::read_to_string(stage.repo.git_dir.join("reftable/tables.list")).expect("a list");
         assert!(tables.lines().count() < 10, "compacted: {tables}");
-        signal(&stage.daemon, "CONT");
+        stage.daemon.signal(Signal::CONT);
         for value in commits.iter().cycle().skip(31).take(50) {
             stage
                 .repo
@@ -183,11 +183,6 @@ fn an_older_state_that_is_put_back_is_told_as_what_it_is() {
     stage.repo.update(&format!("update refs/heads/main {three}\n"));
     assert_eq!(value(&stage.event()), (&*one, &*three, false));
     stage.validate();
-}
-
-fn signal(daemon: &Daemon, signal: &str) {
-    let status = Command::new("kill").args([&format!("-{signal}"), &daemon.pid().to_string()]).status();
-    assert!(status.expect("kill runs").success());
 }
 
 fn copy(from: &Path, to: &Path) {

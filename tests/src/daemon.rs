@@ -273,10 +273,23 @@ impl Daemon {
         self.join();
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process");
+        kill_process(pid, signal).expect("it runs");
+    }
+
+    /// Does something while it stands still, so that it sees all of it at once.
+    pub fn while_stopped<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.signal(Signal::STOP);
+        let done = act();
+        self.signal(Signal::CONT);
+        done
+    }
+
     /// Asks it to end by SIGTERM.
     pub fn terminate(&self) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, Signal::TERM).expect("it runs");
+        self.signal(Signal::TERM);
     }
 
     /// Ends it by SIGTERM, and waits.

@@ -153,6 +153,8 @@ impl Recorder {
     /// # Errors
     /// When it is refused, or the connection breaks before it is accepted.
     pub fn try_resume(&mut self, client: &Client) -> Result<(), Status> {
+        // What is read after its cursor was noted would come twice.
+        self.close();
         let start = Some(Start::Cursor(self.now().cursor));
         let request = WatchEventsRequest { start, ..self.request.clone() };
         self.open(client, request)

@@ -327,9 +327,7 @@ impl Board {
             },
         };
         slot.awaited_next = Some(awaited.map(|(since, _)| since));
-        if let Some((_, at)) = awaited {
-            slot.alarm = Some(slot.alarm.map_or(at, |alarm| alarm.min(at)));
-        }
+        slot.alarm = awaited.map(|(_, at)| slot.alarm.map_or(at, |alarm| alarm.min(at)));
         self.schedule(&mut inner, key);
     }
 
@@ -698,10 +696,9 @@ impl Slot {
                 self.names.insert(path, name);
             }
         }
-        if !self.is_empty() {
-            self.pending_ticket = self.running_ticket;
-        }
+        // An alarm that is left is nothing that was posted.
         if self.waits_for_locks() {
+            self.pending_ticket = self.running_ticket;
             self.since = since;
         }
         taken.since = since;

@@ -41,8 +41,8 @@ pub(crate) struct Hooks {
     position: Position,
     /// Transactions that are read and not done with.
     waiting: Vec<Transaction>,
-    /// Those of them that wait for one more look.
-    deferred: Vec<u64>,
+    /// Those of them that hang on a value a ref has, and since when: they may be followed by one that leads back to it.
+    deferred: BTreeMap<u64, Instant>,
     /// Refs whose last change no record has explained yet.
     awaited: BTreeMap<RefName, Awaited>,
     /// Changes that were told as observed a short while ago.
@@ -93,7 +93,7 @@ impl Default for Hooks {
         Self {
             position: Position::oldest(),
             waiting: Vec::new(),
-            deferred: Vec::new(),
+            deferred: BTreeMap::new(),
             awaited: BTreeMap::new(),
             emitted: Vec::new(),
             in_vain: 0,
@@ -386,11 +386,18 @@ pub(super) fn explain(
     let looks: Vec<Look> = seen.iter().map(|seen| seen.look.clone()).collect();
     let patient = patient(engine, hooks, &looks);
     let mut reconciled = reconcile_patiently(origin, &looks, &hooks.waiting, &hooks.emitted, &patient);
-    reconciled.give_up(&hooks.deferred);
+    let now = Instant::now();
+    // A hook that is still starting may yet record what they lead to: a ref that returned to a value seems to have got
+    // there at once.
+    let is_over = |since: &Instant| now.duration_since(*since) >= engine.settings.hooks.wait_max;
+    let over: Vec<u64> =
+        hooks.deferred.iter().filter(|(_, since)| is_over(since)).map(|(id, _)| *id).collect();
+    reconciled.give_up(&over);
     let is_looked_at = |name: &RefName| looks.binary_search_by(|look| look.name.cmp(name)).is_ok();
     let were_seen =
         |transaction: &&Transaction| transaction.updates.iter().all(|update| is_looked_at(&update.name));
-    hooks.deferred = reconciled.deferred.iter().filter(were_seen).map(|transaction| transaction.id).collect();
+    let deferred = reconciled.deferred.iter().filter(were_seen).map(|transaction| transaction.id);
+    hooks.deferred = deferred.map(|id| (id, hooks.deferred.get(&id).copied().unwrap_or(now))).collect();
     hooks.waiting = std::mem::take(&mut reconciled.held);
     hooks.waiting.append(&mut reconciled.deferred);
     note_emitted(hooks, &reconciled);

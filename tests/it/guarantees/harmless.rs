@@ -8,7 +8,6 @@ use std::process::Command;
 
 use refwatch_proto::v1::GitEventType as Type;
 use refwatch_tests::{Daemon, Flavour, Options, Repo, Variant, World, validate};
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::stage::Stage;
 
@@ -75,12 +74,11 @@ fn guarantee_9_harmless_to_pushes_while_it_hangs() {
     let mut stage = Stage::plain();
     let source = stage.world.source(Flavour::PLAIN);
     let [one, two] = source.0.history();
-    let pid = i32::try_from(stage.daemon.pid()).ok().and_then(Pid::from_raw).expect("a process");
-    kill_process(pid, Signal::STOP).expect("stopped");
-    for oid in [&one, &two] {
-        source.push(&stage.repo, &[&format!("{oid}:refs/heads/main")]);
-    }
-    kill_process(pid, Signal::CONT).expect("goes on");
+    stage.daemon.while_stopped(|| {
+        for oid in [&one, &two] {
+            source.push(&stage.repo, &[&format!("{oid}:refs/heads/main")]);
+        }
+    });
     let events = stage.events();
     assert_eq!(events.last().map(|event| &event.new_oid), Some(&two));
     assert!(events.len() == 2 || events[0].coalesced, "{events:#?}");

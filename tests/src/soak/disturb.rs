@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::client::Client;
 use crate::daemon::{Daemon, Options};
@@ -91,8 +91,7 @@ impl Watch {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process");
-        kill_process(pid, signal).expect("it runs");
+        self.daemon.signal(signal);
     }
 
     /// It has not panicked.

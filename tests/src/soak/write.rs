@@ -128,13 +128,14 @@ pub(super) fn step(yard: &Yard, writer: usize, random: &mut Random) {
 
 fn choose(yard: &Yard, place: &Place, random: &mut Random) -> Act {
     let mut acts = GIT.to_vec();
+    acts.extend([(Act::Pack, 5), (Act::Collect, 2)]);
     if place.repo.flavour.ref_format == "files" {
         acts.push((Act::PushRefused, 2));
     }
     if place.kind == Kind::Recorded {
         acts.extend(LANES);
     } else {
-        acts.extend([(Act::PushMirror, 1), (Act::Pack, 5), (Act::Collect, 2)]);
+        acts.push((Act::PushMirror, 1));
         let flavour = place.repo.flavour;
         for library in yard.libraries.iter().copied().filter(|library| library.writes(flavour)) {
             // What starts slowly writes seldom; and dulwich takes no lock where it writes tables.

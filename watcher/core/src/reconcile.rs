@@ -159,9 +159,9 @@ pub struct Short {
 ///
 /// # What is deferred
 /// Records that may have happened after the look: those that start at the value a ref has now (or state none and are
-/// newer than what the look shows), and what follows them. Recorded deletions of the present value are not deferred:
-/// that is what `verify` and prunes look like. Records of a ref that was not looked at are deferred too.
-/// A record needs to wait for no more than one later look, because hooks record after the ref has moved: pass the ids
+/// newer than what the look shows), and what follows them. Recorded deletions that state the present value are not
+/// deferred: that is what `verify` and prunes look like. Records of a ref that was not looked at are deferred too.
+/// A record needs to wait no longer than hooks take to record, because they do so after the ref has moved: pass the ids
 /// that were deferred before to [`Reconciled::give_up`].
 pub fn reconcile(origin: Origin, looks: &[Look], journal: &[Transaction], emitted: &[Emitted]) -> Reconciled {
     reconcile_patiently(origin, looks, journal, emitted, &BTreeSet::new())
@@ -282,7 +282,7 @@ impl<'a> Chained<'a> {
 
 impl Reconciled {
     /// Ends the wait of records that were deferred before: what is deferred again and has its id in
-    /// `handed_in_again` becomes a [`AnomalyKind::Refused`]. So every record waits for one pass at most.
+    /// `handed_in_again` becomes a [`AnomalyKind::Refused`].
     pub fn give_up(&mut self, handed_in_again: &[u64]) {
         let anomalies = &mut self.anomalies;
         self.deferred.retain(|transaction| {

@@ -63,6 +63,34 @@ fn start_in(stat: &[u8]) -> Option<u64> {
     std::str::from_utf8(start).ok()?.parse().ok()
 }
 
+/// True for a process that is `git pack-refs`, which `git gc` and `git maintenance` run as well; false where that cannot
+/// be told. Read from `/proc/PID/cmdline` (proc_pid_cmdline(5)).
+pub(crate) fn packs_refs(pid: u32) -> bool {
+    let mut bytes = [0; PROC_BYTES_MAX];
+    let read = File::open(format!("/proc/{pid}/cmdline")).and_then(|mut file| file.read(&mut bytes));
+    read.is_ok_and(|length| is_pack_refs(&bytes[..length]))
+}
+
+/// Looks for the command among arguments that end with a zero byte each. An alias stands there under its own name.
+fn is_pack_refs(arguments: &[u8]) -> bool {
+    let mut arguments = arguments.split(|byte| *byte == 0);
+    let program = arguments.next().and_then(|path| path.rsplit(|byte| *byte == b'/').next());
+    if program != Some(b"git") {
+        return program == Some(b"git-pack-refs");
+    }
+    while let Some(argument) = arguments.next() {
+        match argument {
+            // Options of git(1) whose value is an argument of its own.
+            b"-c" | b"-C" | b"--git-dir" | b"--work-tree" | b"--namespace" | b"--config-env" => {
+                arguments.next();
+            }
+            option if option.starts_with(b"-") => {}
+            command => return command == b"pack-refs",
+        }
+    }
+    false
+}
+
 /// The longest that a file may become for this process, in bytes (proc_pid_limits(5)); `None` where it may be any.
 pub(crate) fn file_bytes_max() -> Option<u64> {
     let mut bytes = [0; PROC_BYTES_MAX];
@@ -104,6 +132,33 @@ mod tests {
         }
         assert!(start_ticks(std::process::id()).is_some_and(|ticks| ticks > 0));
         assert_eq!(start_ticks(u32::MAX), None);
+    }
+
+    #[test]
+    fn packing_is_told_by_the_command() {
+        let packs = |line: &str| is_pack_refs(format!("{line} ").replace(' ', "\0").as_bytes());
+        for line in [
+            "git pack-refs",
+            "git pack-refs --all --prune",
+            "/usr/lib/git-core/git pack-refs --all",
+            "git -c gc.auto=0 -C repo.git --git-dir . --no-pager pack-refs",
+            "/usr/lib/git-core/git-pack-refs --all",
+        ] {
+            assert!(packs(line), "{line}");
+        }
+        for line in [
+            "git push origin pack-refs",
+            "git -C pack-refs update-ref refs/heads/a b",
+            "git --namespace pack-refs update-ref refs/heads/a b",
+            "git-receive-pack pack-refs",
+            "sh pack-refs",
+            "git",
+            "git -C",
+            "",
+        ] {
+            assert!(!packs(line), "{line}");
+        }
+        assert!(!packs_refs(std::process::id()) && !packs_refs(u32::MAX));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! | hook | recorded |
 //! |---|---|
-//! | `reference-transaction` | `committed` and `aborted`, before other hooks are run for it |
+//! | `reference-transaction` | `committed` and `aborted`, before other hooks are run for it; nothing of `git pack-refs`, which changes no ref |
 //! | `pre-receive` | what the push asks for, with what came of it: once the other hooks have ended |
 //! | `update` | what is refused, with by whom; it need not be installed where there is no other hook to refuse |
 //! | `post-receive` | what the push changed, before other hooks are run for it |

@@ -71,13 +71,17 @@ struct Recording {
 }
 
 impl Recording {
-    /// `None` where the journal takes no records.
+    /// `None` where the journal takes no records, and for what packing calls transactions: they read like a return to
+    /// the value that is packed and like a deletion, and change nothing.
     fn begin(phase: Phase) -> io::Result<Option<Self>> {
         let place = place::find(env::var_os("GIT_DIR").as_deref().unwrap_or(OsStr::new(".")))?;
         if !journal::takes_records(&place.journal) {
             return Ok(None);
         }
         let (pid, parent_pid) = (std::process::id(), std::os::unix::process::parent_id());
+        if matches!(phase, Phase::Committed | Phase::Aborted) && machine::packs_refs(parent_pid) {
+            return Ok(None);
+        }
         let (wall_us, monotonic_ns) = (machine::wall_us(), machine::monotonic_ns());
         let actor = said::actor();
         let (options, options_left_out) = said::push_options();

@@ -129,6 +129,38 @@ fn what_waits_for_its_record_is_waited_for_and_holds_up_nothing_else() {
 }
 
 #[test]
+fn a_record_that_comes_ends_the_wait_for_it() {
+    let board = board();
+    place(&board, &["refs/a"]);
+    drop(take(&board));
+    let now = Instant::now();
+    board.await_records(KEY, Some((now, now + SETTLE)));
+    board.done(KEY);
+    board.post(KEY, Wake::Journal);
+    assert!(take(&board).journal);
+    board.await_records(KEY, None);
+    board.done(KEY);
+    assert!(board.quiesce(Instant::now()));
+    assert!(board.lock().slots.is_empty() && board.depth() == 0, "there is nothing left to look at");
+}
+
+#[test]
+fn what_is_still_awaited_makes_a_barrier_wait_for_it_alone() {
+    let board = board();
+    let now = Instant::now();
+    place(&board, &["refs/a"]);
+    drop(take(&board));
+    board.await_records(KEY, Some((now, now + SETTLE)));
+    board.done(KEY);
+    place(&board, &["refs/b"]);
+    drop(take(&board));
+    // Seen after the barrier began, and not yet told.
+    board.await_records(KEY, Some((Instant::now() + SETTLE, now + SETTLE)));
+    board.done(KEY);
+    assert!(board.quiesce(Instant::now()));
+}
+
+#[test]
 fn a_wake_that_is_taken_back_says_whether_its_transaction_goes_on() {
     let board = board();
     lock(&board, &["refs/a", "refs/b"]);

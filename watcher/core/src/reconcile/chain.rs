@@ -174,7 +174,7 @@ pub(super) fn link(
     for (edge, fate) in used.iter().zip(judge(start, end, &used, &path, &emitted)) {
         fates[edge.line] = fate;
     }
-    let pieces = pieces(&ids, &path, &used, lines, &mut fates);
+    let pieces = pieces(&ids, &path, &used);
     Chain { pieces, fates, explained }
 }
 
@@ -185,7 +185,7 @@ fn edge<'a>(
     line: &'a Line,
     [symbolic_before, symbolic_after]: [bool; 2],
 ) -> Option<Edge> {
-    if line.old == line.new {
+    if line.old == line.new && line.new.is_some() {
         return None;
     }
     let names_ref = [&line.old, &line.new]
@@ -202,19 +202,19 @@ fn edge<'a>(
 
 /// The better of the two ways to link.
 fn best(start: Id, end: Id, edges: &[Edge], values: usize) -> Path {
-    let path = quiet(start, end, ordered::path(start, end, edges, values));
+    let path = quiet(start, end, edges, ordered::path(start, end, edges, values));
     if path.explains() == edges.len() {
         return path;
     }
-    let other = quiet(start, end, linked::path(start, end, edges, values));
+    let other = quiet(start, end, edges, linked::path(start, end, edges, values));
     // A path in order of time that is whole is left only for one that leaves nothing unexplained.
     let trusted = path.rank().0 && other.explains() < edges.len();
     if !trusted && other.rank() > path.rank() { other } else { path }
 }
 
 /// Takes out `v -> absent -> v` where `v` is the value before and after: that is packing (FACTS.md 2), or else a
-/// deletion undone, and those two cannot be told apart.
-fn quiet(start: Id, end: Id, mut path: Path) -> Path {
+/// deletion undone, and those two cannot be told apart. Packing states what it deletes.
+fn quiet(start: Id, end: Id, edges: &[Edge], mut path: Path) -> Path {
     if start != end {
         return path;
     }
@@ -222,7 +222,9 @@ fn quiet(start: Id, end: Id, mut path: Path) -> Path {
     for step in path.moves.drain(..) {
         let returns = step.from == ABSENT && step.to == start;
         match kept.last() {
-            Some(last) if returns && last.from == start => {
+            Some(last)
+                if returns && last.from == start && last.by.is_none_or(|at| edges[at].from.is_some()) =>
+            {
                 path.packing.extend(last.by.into_iter().chain(step.by));
                 kept.pop();
             }
@@ -338,20 +340,13 @@ fn defer(end: Id, last: Option<usize>, edges: &[Edge], open: &[bool], fates: &mu
     }
 }
 
-/// The path in values. A bridge to absence takes a `0 0` record, if there is one: `git branch -D` and `git tag -d`
-/// record no more (FACTS.md 5).
-fn pieces(ids: &Ids<'_>, path: &Path, edges: &[Edge], lines: &[Line], fates: &mut [Fate]) -> Vec<Piece> {
+/// The path in values.
+fn pieces(ids: &Ids<'_>, path: &Path, edges: &[Edge]) -> Vec<Piece> {
     let value = |id: Id| ids.values[id].cloned();
-    let mut pieces = Vec::with_capacity(path.moves.len());
-    for step in &path.moves {
-        let mut by = step.by.map(|at| edges[at].line);
-        if by.is_none() && step.to == ABSENT {
-            by = lines.iter().rposition(|line| line.old.is_none() && line.new.is_none());
-        }
-        if let Some(line) = by {
-            fates[line] = Fate::Step;
-        }
-        pieces.push(Piece { old: value(step.from), new: value(step.to), by });
-    }
-    pieces
+    let piece = |step: &Move| Piece {
+        old: value(step.from),
+        new: value(step.to),
+        by: step.by.map(|at| edges[at].line),
+    };
+    path.moves.iter().map(piece).collect()
 }

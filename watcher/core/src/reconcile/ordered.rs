@@ -128,7 +128,8 @@ impl Walk {
             let best = self.arrivals[from].best()?;
             Some((from, best, best.score.step(from == literal)))
         };
-        let (source, jump) = (source(literal), other.filter(|_| edge.from.is_none()).and_then(source));
+        let source_stated = Some(literal).filter(|from| *from != edge.to).and_then(source);
+        let (source, jump) = (source_stated, other.filter(|_| edge.from.is_none()).and_then(source));
         let source = if jump.map(|jump| jump.2) > source.map(|source| source.2) { jump } else { source };
         let here = self.arrivals[edge.to];
         if edge.from.is_none() {
@@ -137,7 +138,8 @@ impl Walk {
             }
         }
         if let Some((from, best, score)) = source {
-            if let (ABSENT, Some(armed)) = (edge.to, self.arrivals[from].armed) {
+            // A prune states the value.
+            if let (ABSENT, Some(_), Some(armed)) = (edge.to, edge.from, self.arrivals[from].armed) {
                 self.arrive(from, false, armed.score.prune(), armed.node, at, Kind::Prune);
             }
             self.arrive(edge.to, false, score, best.node, at, Kind::Step { from });

@@ -4,6 +4,7 @@ use refwatch_core::journal::{Outcome, Transaction, Update};
 use refwatch_core::{Look, RefName};
 
 use crate::given::{Num, good, name, record, update};
+use crate::histories::told;
 
 /// Refs of the repository.
 pub(crate) const REFS: usize = 4;
@@ -41,19 +42,28 @@ pub(crate) struct FakeGit {
     pub(crate) journal: Vec<Transaction>,
     /// Every value of each ref, from the first.
     pub(crate) had: [Vec<Num>; REFS],
+    /// How the record of each of these says what was before.
+    olds: [Vec<Old>; REFS],
     clock: u64,
 }
 
 impl FakeGit {
     pub(crate) fn new(values: [Num; REFS]) -> Self {
         let names = ["refs/heads/a", "refs/heads/b", "refs/notes/c", "refs/tags/v1"].map(name).to_vec();
-        Self { names, values, journal: Vec::new(), had: values.map(|value| vec![value]), clock: 0 }
+        Self {
+            names,
+            values,
+            journal: Vec::new(),
+            had: values.map(|value| vec![value]),
+            olds: values.map(|_| vec![Old::Stated]),
+            clock: 0,
+        }
     }
 
     pub(crate) fn run(&mut self, op: &Op) {
         match op {
             Op::Commit(sets, old) => self.commit(sets, *old),
-            Op::Write(of, value) => self.set(*of, *value),
+            Op::Write(of, value) => self.set(*of, *value, Old::Stated),
             Op::Pack => self.pack(),
             Op::Verify(of) => self.note(vec![(*of, self.values[*of], 0)], Outcome::Committed),
             Op::Refuse(of, old, new) => self.note(vec![(*of, *old, *new)], Outcome::Committed),
@@ -73,10 +83,8 @@ impl FakeGit {
             let before = self.values[*of];
             // Git takes a ref once in a transaction.
             if before != *value && updates.iter().all(|update| update.0 != *of) {
-                // A deletion without an old value is `0 0`, which tells nothing: see the cases.
-                let stated = old == Old::Stated || *value == 0;
-                updates.push((*of, if stated { before } else { 0 }, *value));
-                self.set(*of, *value);
+                updates.push((*of, if old == Old::Stated { before } else { 0 }, *value));
+                self.set(*of, *value, old);
             }
         }
         self.note(updates, Outcome::Committed);
@@ -92,10 +100,11 @@ impl FakeGit {
         }
     }
 
-    fn set(&mut self, of: usize, value: Num) {
+    fn set(&mut self, of: usize, value: Num, old: Old) {
         if self.values[of] != value {
             self.values[of] = value;
             self.had[of].push(value);
+            self.olds[of].push(old);
         }
     }
 
@@ -104,6 +113,11 @@ impl FakeGit {
         let updates: Vec<Update> =
             updates.into_iter().map(|(of, old, new)| update(&self.names[of], old, new)).collect();
         self.journal.push(Transaction { outcome, ..record(self.clock, self.clock, updates) });
+    }
+
+    /// The values of a ref from one that it had, as [`told`] leaves them.
+    pub(crate) fn told(&self, of: usize, from: usize) -> Vec<Num> {
+        told(self.had[of][from..].iter().copied().zip(self.olds[of][from..].iter().copied()))
     }
 
     /// Looks at every ref, from the values of an earlier look.

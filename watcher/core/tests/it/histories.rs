@@ -3,6 +3,7 @@
 use refwatch_core::journal::Transaction;
 use refwatch_core::{Look, Origin, RefName};
 
+use crate::fake_git::Old;
 use crate::given::{self, Num, changes, good, name, reconciled, record, update};
 
 type State = [Num; 2];
@@ -48,22 +49,23 @@ fn looks(history: &[State], names: &[RefName; 2]) -> Vec<Look> {
     vec![look(0), look(1)]
 }
 
-/// The values one ref had, without repetition, and without `v, absent, v` where it began and ended with `v`.
-pub(crate) fn told(values: impl Iterator<Item = Num>) -> Vec<Num> {
-    let mut values: Vec<Num> = values.collect();
-    values.dedup();
-    let ends = (values[0], values[values.len() - 1]);
-    let mut kept: Vec<Num> = Vec::new();
+/// The values one ref had, without repetition, and without `v, absent, v` where it began and ended with `v`: but where
+/// the record of the deletion states no old value, as that of packing does.
+pub(crate) fn told(values: impl Iterator<Item = (Num, Old)>) -> Vec<Num> {
+    let mut values: Vec<(Num, Old)> = values.collect();
+    values.dedup_by_key(|(value, _)| *value);
+    let ends = (values[0].0, values[values.len() - 1].0);
+    let mut kept: Vec<(Num, Old)> = Vec::new();
     for value in values {
         kept.push(value);
-        if let [.., first, 0, last] = kept[..]
+        if let [.., (first, _), (0, Old::Stated), (last, _)] = kept[..]
             && first == last
             && ends == (first, first)
         {
             kept.truncate(kept.len() - 2);
         }
     }
-    kept
+    kept.into_iter().map(|(value, _)| value).collect()
 }
 
 #[test]
@@ -76,7 +78,7 @@ fn a_complete_journal_tells_every_history() {
             let result = reconciled(&looks(history, &names), &journal, &[]);
             let mut whole = true;
             for of in 0..2 {
-                let values = told(history.iter().map(|state| state[of]));
+                let values = told(history.iter().map(|state| (state[of], Old::Stated)));
                 let expected: Vec<_> =
                     values.windows(2).map(|pair| (given::direct(pair[0]), given::direct(pair[1]))).collect();
                 assert_eq!(changes(&result, &names[of]), expected, "{history:?}");

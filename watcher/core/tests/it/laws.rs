@@ -10,7 +10,6 @@ use refwatch_core::{EventType, Look, ObjectId, Origin, RefName, RefState, Target
 
 use crate::fake_git::{FakeGit, Old, Op, REFS};
 use crate::given::{Num, changes, direct, events, name, reconciled, record, steps};
-use crate::histories::told;
 
 const NAMES: [&str; 5] = ["HEAD", "refs/heads/a", "refs/heads/b", "refs/tags/v1", "refs/x"];
 
@@ -144,8 +143,9 @@ proptest! {
     fn a_complete_journal_tells_every_value(values in any_values(), ops in vec(any_commit(), 0..10)) {
         let git = run(values, &ops);
         let result = reconciled(&git.looks(&values), &git.journal, &[]);
-        for (name, had) in git.names.iter().zip(&git.had) {
-            let expected: Vec<_> = told(had.iter().copied())
+        for (of, name) in git.names.iter().enumerate() {
+            let expected: Vec<_> = git
+                .told(of, 0)
                 .windows(2)
                 .map(|pair| (direct(pair[0]), direct(pair[1])))
                 .collect();

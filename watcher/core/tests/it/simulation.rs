@@ -8,7 +8,6 @@ use refwatch_core::{Look, Origin, RefName, RefState, Snapshot, Target};
 
 use crate::fake_git::{FakeGit, Old, Op, REFS};
 use crate::given::{Num, changes, direct, events, good, looks_after, reconciled, steps};
-use crate::histories::told;
 
 /// Seeds of a usual run; `REFWATCH_SEEDS=n` runs more.
 const SEEDS: u64 = 300;
@@ -114,7 +113,7 @@ fn an_orderly_journal_tells_every_value_whatever_git_reports_besides() {
             for (of, name) in git.names.iter().enumerate() {
                 let had = &git.had[of][from[of]..];
                 let mut expected: Vec<Option<Target>> =
-                    told(had.iter().copied()).into_iter().map(direct).collect();
+                    git.told(of, from[of]).into_iter().map(direct).collect();
                 let news = changes(&result, name).into_iter().map(|(_, new)| new);
                 let mut found: Vec<Option<Target>> = std::iter::once(direct(had[0])).chain(news).collect();
                 if lie == Lie::Verify {

@@ -40,6 +40,27 @@ fn several_refs_of_one_transaction_are_one_record() {
 }
 
 #[test]
+fn packing_is_not_recorded_whatever_packs() {
+    for packing in [
+        &["pack-refs", "--all"][..],
+        &["-c", "core.abbrev=7", "pack-refs", "--all", "--prune"],
+        &["gc", "--quiet"],
+        &["maintenance", "run", "--quiet", "--task=pack-refs"],
+    ] {
+        let repo = Repo::files();
+        let [a, b] = &repo.commits();
+        repo.git(&["update-ref", "refs/heads/x", a]);
+        repo.git(&["update-ref", "refs/heads/y", b]);
+        let before = repo.records();
+        repo.git(packing);
+        assert!(!repo.git_dir.join("refs/heads/x").exists(), "{packing:?} packs");
+        assert_eq!(repo.records(), before, "{packing:?}");
+        repo.git(&["update-ref", "refs/heads/x", b]);
+        assert_eq!(repo.records().len(), before.len() + 1);
+    }
+}
+
+#[test]
 fn a_transaction_that_was_given_up_is_recorded_as_such() {
     let repo = Repo::files();
     let [a] = &repo.commits();
