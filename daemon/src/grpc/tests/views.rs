@@ -304,7 +304,7 @@ async fn a_stream_ends_when_the_view_of_its_token_changes() {
     limited.next().await.unwrap();
     other.next().await.unwrap();
     fs::write(&two.tokens, format!("{FREE}\n{TEAM} repository=secret/**\n")).unwrap();
-    let status = limited.end().await;
+    let status = tokio::time::timeout(PATIENCE, limited.end()).await.expect("it ends");
     assert_eq!((status.code(), told(&status).0.as_str()), (Code::Unavailable, "RIGHTS_CHANGED"));
     let mut ours = two.ours.clone();
     let sequence = two.harness.change(&mut ours, &[("refs/heads/main", Some(9))]);
