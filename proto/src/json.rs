@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use prost::{Message, Name};
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
 /// Describes every message of the contract; decoded from [`crate::FILE_DESCRIPTOR_SET`] at first use.
 pub fn descriptor_pool() -> &'static DescriptorPool {
@@ -40,12 +40,30 @@ pub fn to_value<M: Message + Name>(message: &M) -> serde_json::Value {
     serde_json::to_value(dynamic(message)).expect("a message has string keys and finite numbers")
 }
 
-fn dynamic<M: Message + Name>(message: &M) -> DynamicMessage {
+/// Reads a message back: from [`to_json`], `refwatch tail --json`, grpcurl or buf.
+///
+/// # Errors
+/// For text that is no JSON, or has fields or values that the message does not have.
+///
+/// # Panics
+/// For a message that is not of this crate.
+pub fn from_json<M: Message + Name + Default>(text: &str) -> Result<M, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let message = DynamicMessage::deserialize(descriptor::<M>(), &mut deserializer)?;
+    deserializer.end()?;
+    Ok(message.transcode_to().expect("code and descriptors are generated from the same files"))
+}
+
+fn descriptor<M: Name>() -> MessageDescriptor {
     let name = M::full_name();
     let Some(descriptor) = descriptor_pool().get_message_by_name(&name) else {
         panic!("BUG: {name} is no message of the refwatch contract");
     };
-    let mut dynamic = DynamicMessage::new(descriptor);
+    descriptor
+}
+
+fn dynamic<M: Message + Name>(message: &M) -> DynamicMessage {
+    let mut dynamic = DynamicMessage::new(descriptor::<M>());
     dynamic.transcode_from(message).expect("code and descriptors are generated from the same files");
     dynamic
 }
@@ -54,7 +72,7 @@ fn dynamic<M: Message + Name>(message: &M) -> DynamicMessage {
 mod tests {
     use serde_json::json;
 
-    use super::{to_json, to_json_pretty, to_value};
+    use super::{from_json, to_json, to_json_pretty, to_value};
     use crate::v1::{
         Actor, EventBatch, EventRepository, GitEvent, GitEventType, ObjectFormat, Origin, RefChange,
         RefNamespace, Repository, Summary, SummaryCause, Transaction, WatchEventsResponse,
@@ -97,6 +115,14 @@ mod tests {
             r#""transaction":{"id":"t1","size":1},"origin":"ORIGIN_HOOK"}"#,
         );
         assert_eq!(to_json(&created()), expected);
+        assert_eq!(from_json::<GitEvent>(expected).expect("the same"), created());
+    }
+
+    #[test]
+    fn what_is_no_such_message_is_refused() {
+        for wrong in [r#"{"noSuchField":1}"#, r#"{"type":"GIT_EVENT_TYPE_NO_SUCH"}"#, "{} {}", "[]", "{"] {
+            assert!(from_json::<GitEvent>(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

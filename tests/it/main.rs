@@ -9,6 +9,7 @@ mod bad_input;
 mod baseline;
 mod clients;
 mod cloudevents;
+mod docs;
 mod examples;
 mod follow;
 mod formats;

@@ -28,14 +28,35 @@ pub fn refwatch_hook() -> PathBuf {
     hook
 }
 
-/// The writer that uses gitoxide. Cargo builds it with the tests.
+/// The writer that uses gitoxide.
 ///
 /// # Panics
 /// When it is not where Cargo puts it.
 pub fn gix_writer() -> PathBuf {
-    let writer = profile_directory().join("gix-writer");
-    assert!(writer.is_file(), "{} is built with the tests", writer.display());
-    writer
+    beside_the_tests("gix-writer")
+}
+
+/// The sync controller of the guide.
+///
+/// # Panics
+/// When it is not where Cargo puts it.
+pub fn guide_sync() -> PathBuf {
+    beside_the_tests("guide-sync")
+}
+
+/// The release controller of the guide.
+///
+/// # Panics
+/// When it is not where Cargo puts it.
+pub fn guide_release() -> PathBuf {
+    beside_the_tests("guide-release")
+}
+
+/// A program that Cargo builds with the tests.
+fn beside_the_tests(name: &str) -> PathBuf {
+    let program = profile_directory().join(name);
+    assert!(program.is_file(), "{} is built with the tests", program.display());
+    program
 }
 
 /// `None` when it fails: it is not tried again for each test.

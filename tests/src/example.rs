@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::document::{Block, Document};
 use crate::printing::Printing;
 use crate::tools;
 
@@ -45,10 +46,12 @@ impl Example {
         let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
         copy(&proto.join("refwatch"), &home.path().join("refwatch"));
         copy(&proto.join("examples").join(name), &home.path().join("examples").join(name));
-        let readme = fs::read_to_string(proto.join("examples").join(name).join("README.md")).expect("read");
-        let [_install, build, run] = blocks(&readme)
+        let readme = Document::read(&format!("proto/examples/{name}/README.md"));
+        let [_install, build, run]: [Block; 3] = readme
+            .commands()
             .try_into()
             .unwrap_or_else(|blocks| panic!("{name}/README.md installs, builds and runs, but: {blocks:?}"));
+        let (build, run) = (build.text, run.text);
         let example = Self { home, name, run };
         if language == Language::Node {
             let modules = std::env::var_os("REFWATCH_NODE_MODULES").expect("it was there");
@@ -81,12 +84,6 @@ impl Example {
         command.env("GOCACHE", std::env::temp_dir().join("refwatch-gocache"));
         command
     }
-}
-
-/// The blocks of shell commands in a README, in order.
-fn blocks(readme: &str) -> Vec<String> {
-    let parts = readme.split("```sh\n").skip(1);
-    parts.filter_map(|part| part.split_once("```").map(|(block, _)| block.to_owned())).collect()
 }
 
 /// `python` is the one that `REFWATCH_PYTHON` names.

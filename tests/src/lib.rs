@@ -7,6 +7,7 @@
 pub mod binary;
 mod client;
 mod daemon;
+mod document;
 mod example;
 mod git;
 pub mod http;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 pub use client::{Client, Refusal, Stream, filter, refs_filter, repositories_filter, request, types_filter};
 pub use daemon::{Daemon, Options};
+pub use document::{Block, Document};
 pub use example::{Example, Language};
 pub use git::{Flavour, git_in};
 pub use library::Library;

@@ -370,12 +370,13 @@ impl Writing<'_> {
                 if lane.now.is_empty() || lane.now == repo.zero() {
                     return (detail, Err("there is nothing to delete".to_owned()));
                 }
-                // With the old value: without it the record says "0 0", and what is made anew before a look hides it.
-                (repo.zero(), repo.try_git(&["update-ref", "-d", &name, &lane.now]))
+                // Without the old value the record says "0 0".
+                let stated = [lane.now.as_str()];
+                let old = &stated[..self.random.below(2)];
+                (repo.zero(), repo.try_git(&[&["update-ref", "-d", &name], old].concat()))
             } else {
                 let commits = self.yard.commits(repo);
-                let fresh: Vec<&String> =
-                    commits.iter().filter(|commit| !lane.before.contains(*commit)).collect();
+                let fresh: Vec<&String> = commits.iter().filter(|commit| **commit != lane.last).collect();
                 let oid = (*self.random.of(&fresh)).clone();
                 let output = if act == Act::LanePush {
                     self.yard.source(repo).try_push(repo, &[&format!("+{oid}:{name}")])

@@ -1,6 +1,6 @@
 //! The repositories of a soak, and what only git wrote to them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -67,24 +67,17 @@ pub(super) struct Lane {
     pub(super) values: Vec<String>,
     /// Present value; zeroes when there is none, empty when it was never set.
     pub(super) now: String,
-    /// Its last values that were objects, of which the next is none. A ref that is deleted and made anew with the same
-    /// value may be silent; and where a value returns while the hook of one in between is still starting, a look takes
-    /// the ref to be at the first of the two, and gives up what came between.
-    pub(super) before: VecDeque<String>,
+    /// Its last value that was an object. A deletion that states it and a creation with it, between two looks, read
+    /// like packing and are silent: so the next value is another.
+    pub(super) last: String,
 }
 
 impl Lane {
-    /// Values that do not return.
-    const BEFORE: usize = COMMITS / 2;
-
     /// It has this value now.
     pub(super) fn set(&mut self, value: &str, zero: &str) {
         value.clone_into(&mut self.now);
         if value != zero {
-            self.before.push_back(value.to_owned());
-            if self.before.len() > Self::BEFORE {
-                self.before.pop_front();
-            }
+            value.clone_into(&mut self.last);
         }
     }
 }
