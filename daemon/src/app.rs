@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use refwatch_ops::{Check, Limits, Liveness, Metrics, Ops, Readiness};
+use refwatch_ops::{Audience, Check, Limits, Liveness, Metrics, Ops, Readiness};
 use refwatch_store::{Durability, OnCorrupt, Opened, Options, Retention, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -153,8 +153,13 @@ async fn serve(
         "listening"
     );
     checks.grpc.ok();
-    let ops =
-        Ops { metrics: metrics.clone(), readiness: readiness.clone(), liveness: liveness.clone(), status };
+    let ops = Ops {
+        metrics: metrics.clone(),
+        readiness: readiness.clone(),
+        liveness: liveness.clone(),
+        status,
+        status_audience: if settings.http.expose_status { Audience::Everyone } else { Audience::ThisMachine },
+    };
     let sidecar = async {
         if let Some(http) = http {
             refwatch_ops::serve(http, refwatch_ops::router(ops), Limits::default(), drain.cancelled()).await;

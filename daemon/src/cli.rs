@@ -17,6 +17,7 @@ mod repos;
 mod serve;
 mod since;
 mod tail;
+mod token;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ enum Command {
     /// Installs, removes and inspects the hooks that record what Git does
     #[command(subcommand)]
     Hook(hook::Command),
+    /// Makes a token, and prints it and its line for grpc.token_file, which holds only its hash
+    Token(token::Args),
     /// Checks or prints the daemon's settings
     #[command(subcommand)]
     Config(config::Command),
@@ -115,6 +118,7 @@ fn run(command: Command) -> Result<ExitCode, Exit> {
         Command::Health(args) => health::run(&args, &mut out),
         Command::Check(args) => check::run(&args, &mut out),
         Command::Hook(command) => hook::run(command, &mut out),
+        Command::Token(args) => token::run(&args, &mut out),
         Command::Config(command) => config::run(command, &mut out),
         Command::Completions(args) => complete::completions(&args, &mut out),
         Command::Man(args) => complete::man(&args, &mut out),

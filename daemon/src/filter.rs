@@ -3,6 +3,7 @@
 mod globs;
 mod refs;
 mod repositories;
+mod view;
 
 use refwatch_core::{Namespace, RefName};
 use refwatch_proto::{limits, v1};
@@ -12,6 +13,7 @@ use crate::status::Failure;
 
 pub(crate) use refs::Refs;
 pub(crate) use repositories::{Repositories, parse_ids};
+pub(crate) use view::{Seen, View};
 
 /// Which events are wanted.
 #[derive(Clone, Debug)]
@@ -19,6 +21,7 @@ pub(crate) struct Filter {
     repositories: Repositories,
     refs: Refs,
     types: Option<Types>,
+    view: View,
     summary: String,
 }
 
@@ -32,11 +35,11 @@ struct Types {
 }
 
 impl Filter {
-    /// Compiles the field `filter` of a request.
+    /// Compiles the field `filter` of a request, for a caller with this view.
     ///
     /// # Errors
     /// [`Failure`] that names the field, such as `filter.ref_include_globs[2]`.
-    pub(crate) fn compile(filter: Option<&v1::EventFilter>) -> Result<Self, Failure> {
+    pub(crate) fn compile(filter: Option<&v1::EventFilter>, view: View) -> Result<Self, Failure> {
         let default = v1::EventFilter::default();
         let filter = filter.unwrap_or(&default);
         Ok(Self {
@@ -49,12 +52,24 @@ impl Filter {
                 filter.include_internal,
             )?,
             types: types(&filter.types)?,
+            view,
             summary: summary(filter),
         })
     }
 
-    /// True for an event that is wanted, of the repository with this id, called so when it happened.
-    pub(crate) fn passes(&self, logged: &Logged, uid: u64, path: &[u8]) -> bool {
+    /// What is to be told of an event of the repository with this id, called so when it happened.
+    pub(crate) fn look(&self, logged: &Logged, uid: u64, path: &[u8]) -> Seen {
+        let seen = self.view.sees(logged, path);
+        let wanted = match &seen {
+            Seen::Nothing => false,
+            Seen::Event => self.passes(logged, uid, path),
+            Seen::Instead(instead) => self.passes(&instead.0, uid, &instead.1),
+        };
+        if wanted { seen } else { Seen::Nothing }
+    }
+
+    /// True for an event that is wanted, whoever asks.
+    fn passes(&self, logged: &Logged, uid: u64, path: &[u8]) -> bool {
         self.passes_type(logged)
             && logged.event.name.as_ref().is_none_or(|name| self.refs.pass(name))
             && (self.repositories.pass(uid, path) || self.passes_path_before(logged, uid))
@@ -66,9 +81,9 @@ impl Filter {
         previous.is_some_and(|previous| self.repositories.pass(uid, previous))
     }
 
-    /// True for a repository whose events may be wanted.
+    /// True for a repository that is in view, and whose events may be wanted.
     pub(crate) fn passes_repository(&self, uid: u64, path: &[u8]) -> bool {
-        self.repositories.pass(uid, path)
+        self.view.shows(path) && self.repositories.pass(uid, path)
     }
 
     /// True for a ref whose events may be wanted.
@@ -76,9 +91,12 @@ impl Filter {
         self.refs.pass(name)
     }
 
-    /// True where all is wanted but the internal namespaces: what most subscribers ask for.
+    /// True where all is in view and wanted but the internal namespaces: what most subscribers ask for.
     pub(crate) fn only_hides_internal(&self) -> bool {
-        self.types.is_none() && self.repositories.are_all() && self.refs.are_all_but_internal()
+        !self.view.is_limited()
+            && self.types.is_none()
+            && self.repositories.are_all()
+            && self.refs.are_all_but_internal()
     }
 
     /// In a few words, for the status page.

@@ -1,13 +1,22 @@
 //! The gRPC server: addresses, who may come in, health, reflection, and how it stops.
 
+mod failures;
 mod gate;
 mod health;
 mod incoming;
 mod listen;
+mod peer;
+mod places;
+mod quiet;
+mod reload;
+mod signature;
+mod tls;
 mod tokens;
+mod users;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,23 +25,30 @@ use refwatch_ops::metrics::Metrics;
 use refwatch_proto::server::git_event_service_server::{GitEventServiceServer, SERVICE_NAME};
 use refwatch_proto::server::ingest_service_server::{self, IngestServiceServer};
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::{TcpIncoming, UdsConnectInfo};
 
+use crate::filter::View;
 use crate::service::{GitEvents, Ingest, deadline_of};
 use crate::settings::GrpcSettings;
 use crate::subscriptions::{Caller, Subscriptions};
 
 use gate::Gate;
+pub(crate) use gate::Signed;
 use health::Health;
-use incoming::Patient;
+use incoming::{Doorkeeper, Incoming};
 pub(crate) use listen::BindError;
 use listen::Listeners;
-pub(crate) use tokens::Grant;
+pub(crate) use peer::Peer;
+use places::Places;
+use reload::Reload;
+use signature::{Secrets, Signatures};
 use tokens::TokenFile;
+pub(crate) use tokens::{Digest, Grant, Scope, token_line};
+use tokio_rustls::rustls::ServerConfig;
+use users::Allowed;
 
 /// What a client may send before it is acknowledged, in bytes: requests are small.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
@@ -47,8 +63,6 @@ const REQUEST_BYTES_MAX: usize = 1 << 20;
 const REPORT_BYTES_MAX: usize = refwatch_proto::limits::REPORT_BYTES_MAX;
 /// Largest response: what clients take by default. Batches and pages end long before.
 const RESPONSE_BYTES_MAX: usize = 4 << 20;
-/// Silence after which the kernel asks.
-const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// How often files are looked at and gauges are set.
 const CHORES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -64,12 +78,36 @@ pub(crate) struct Inherited {
 /// A server that holds its addresses, and serves nothing yet.
 pub(crate) struct GrpcServer {
     listeners: Listeners,
-    /// For TCP; with TLS where that is set.
-    server: Server,
-    tokens: Option<TokenFile>,
+    files: Files,
+    users: Option<Allowed>,
+    connections_max: usize,
+    connections_per_peer_max: usize,
     drain_timeout: Duration,
     streams_max: u32,
     keepalive: Duration,
+}
+
+/// What is read of files, and again when they change.
+struct Files {
+    tokens: Option<TokenFile>,
+    secrets: Option<Reload<Secrets>>,
+    /// For TCP.
+    tls: Option<Reload<ServerConfig>>,
+}
+
+impl Files {
+    /// Takes over what has changed. Blocks.
+    fn look_again(&mut self) {
+        if let Some(tokens) = &mut self.tokens {
+            tokens.look_again();
+        }
+        if let Some(secrets) = &mut self.secrets {
+            secrets.look_again();
+        }
+        if let Some(tls) = &mut self.tls {
+            tls.look_again();
+        }
+    }
 }
 
 /// The server failed while it ran.
@@ -90,16 +128,23 @@ impl GrpcServer {
     /// # Errors
     /// [`BindError`], which names the setting and the remedy. Nothing is held then.
     pub(crate) fn bind(settings: &GrpcSettings, inherited: Inherited) -> Result<Self, BindError> {
-        let tls = settings.tls.as_ref().map(listen::tls).transpose()?;
-        let tokens = settings.token_file.as_deref().map(TokenFile::open).transpose()?;
-        let listeners = Listeners::bind(settings, inherited)?;
-        let streams_max = u32::try_from(settings.subscribers_max + CALLS_MAX).unwrap_or(u32::MAX);
-        let server = match tls {
-            Some(tls) => Server::builder().tls_config(tls).map_err(BindError::tls)?,
-            None => Server::builder(),
+        let files = Files {
+            tls: settings.tls.as_ref().map(tls::open).transpose()?,
+            tokens: settings.token_file.as_deref().map(TokenFile::open).transpose()?,
+            secrets: settings.shared_secret_file.as_deref().map(signature::open).transpose()?,
         };
-        let GrpcSettings { drain_timeout, keepalive, .. } = *settings;
-        Ok(Self { listeners, server, tokens, drain_timeout, streams_max, keepalive })
+        let users = Allowed::of(settings)?;
+        let listeners = Listeners::bind(settings, inherited)?;
+        Ok(Self {
+            listeners,
+            files,
+            users,
+            connections_max: settings.connections_max,
+            connections_per_peer_max: settings.connections_per_peer_max,
+            drain_timeout: settings.drain_timeout,
+            streams_max: u32::try_from(settings.subscribers_max + CALLS_MAX).unwrap_or(u32::MAX),
+            keepalive: settings.keepalive,
+        })
     }
 
     /// The TCP address that is served.
@@ -124,22 +169,36 @@ impl GrpcServer {
     ) -> Result<(), ServeError> {
         let subscriptions = Arc::clone(events.subscriptions());
         let (health, health_service) = Health::new(readiness).await;
-        let gate = Gate::new(self.tokens.as_ref().map(TokenFile::tokens), metrics.clone());
+        let signatures = self.files.secrets.as_ref().map(|secrets| Signatures::new(secrets.subscribe()));
+        let gate = Gate::new(self.files.tokens.as_ref().map(TokenFile::tokens), signatures, metrics.clone());
         let routes = routes(events, ingest)?.add_service(health_service);
         let mut serving = Serving::new();
         let (tcp, unix, socket) = self.listeners.listen()?;
+        let places = Places::new(self.connections_max, self.connections_per_peer_max, &metrics);
+        let tls = self.files.tls.as_ref().map(Reload::subscribe);
         let tuned = |server| tuned(server, self.streams_max, self.keepalive);
-        let server = tuned(self.server).layer(gate.clone()).add_routes(routes.clone());
-        let incoming = TcpIncoming::from(tcp).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE));
-        let stop = drain.clone().cancelled_owned();
-        serving.spawn(server.serve_with_incoming_shutdown(Patient::new(incoming), stop));
-        if let Some(unix) = unix {
-            let server = tuned(Server::builder()).layer(gate).add_routes(routes);
-            let incoming = Patient::new(UnixListenerStream::new(unix));
+        let mut serve = |incoming: Incoming, taking: Pin<Box<dyn Future<Output = ()> + Send>>| {
+            let server = tuned(Server::builder()).layer(gate.clone()).add_routes(routes.clone());
             let stop = drain.clone().cancelled_owned();
-            serving.spawn(server.serve_with_incoming_shutdown(incoming, stop));
+            let serve = server.serve_with_incoming_shutdown(ReceiverStream::new(incoming), stop);
+            let drain = drain.clone();
+            serving.spawn(serve);
+            // The listener closes when the drain begins, or nobody is there to serve what it takes.
+            serving.spawn(async move {
+                tokio::select! {
+                    () = drain.cancelled() => {}
+                    () = taking => {}
+                }
+                Ok(())
+            });
+        };
+        let (taking, incoming) = Doorkeeper::new(places.clone(), metrics.clone(), tls, None).tcp(tcp);
+        serve(incoming, Box::pin(taking));
+        if let Some(unix) = unix {
+            let (taking, incoming) = Doorkeeper::new(places, metrics.clone(), None, self.users).unix(unix);
+            serve(incoming, Box::pin(taking));
         }
-        let chores = chores(&health, self.tokens, &subscriptions, &metrics);
+        let chores = chores(&health, self.files, &subscriptions, &metrics);
         tokio::select! {
             biased;
             () = drain.cancelled() => {}
@@ -174,25 +233,21 @@ async fn close(serving: &mut Serving, subscriptions: &Subscriptions, health: &He
 }
 
 /// What is to be done now and then, for ever.
-async fn chores(
-    health: &Health,
-    mut tokens: Option<TokenFile>,
-    subscriptions: &Subscriptions,
-    metrics: &Metrics,
-) {
+async fn chores(health: &Health, files: Files, subscriptions: &Subscriptions, metrics: &Metrics) {
+    let mut files = Some(files);
     let mut tick = tokio::time::interval(CHORES_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let often = async {
         loop {
             tick.tick().await;
             metrics.subscriber_lag_events_max.set(subscriptions.lag_max());
-            if let Some(mut file) = tokens.take() {
+            if let Some(mut now) = files.take() {
                 // A file on a filesystem that hangs must not hold up anything else.
                 let looked = tokio::task::spawn_blocking(move || {
-                    file.look_again();
-                    file
+                    now.look_again();
+                    now
                 });
-                tokens = looked.await.ok();
+                files = looked.await.ok();
             }
         }
     };
@@ -239,18 +294,20 @@ fn tuned(server: Server, streams_max: u32, keepalive: Duration) -> Server {
 
 /// Who sent a request.
 pub(crate) fn caller_of<T>(request: &tonic::Request<T>) -> Caller {
-    let unix = request.extensions().get::<UdsConnectInfo>();
-    let peer = match (request.remote_addr(), unix.map(|unix| unix.peer_cred)) {
-        (Some(address), _) => address.to_string(),
-        (None, Some(Some(credentials))) => match credentials.pid() {
-            Some(pid) => format!("unix, uid {}, pid {pid}", credentials.uid()),
-            None => format!("unix, uid {}", credentials.uid()),
-        },
-        (None, Some(None)) => "unix".to_owned(),
-        (None, None) => "unknown".to_owned(),
+    let peer = request.extensions().get::<Peer>();
+    let peer = peer.map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    let grant = request.extensions().get::<Grant>().cloned();
+    let peer = match grant.as_ref().and_then(Grant::name) {
+        Some(name) => format!("{name}, {peer}"),
+        None => peer,
     };
     let deadline = deadline_of(request.metadata()).and_then(|left| Instant::now().checked_add(left));
-    Caller { peer, grant: request.extensions().get::<Grant>().cloned(), deadline }
+    Caller { peer, grant, deadline }
+}
+
+/// The repositories that whoever sent a request may know of.
+pub(crate) fn view_of<T>(request: &tonic::Request<T>) -> View {
+    request.extensions().get::<Grant>().map(Grant::view).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use refwatch_proto::{EncodedFrame, v1};
 use tonic::{Request, Response, Status};
 
 use crate::barrier::Barrier;
-use crate::grpc::caller_of;
+use crate::grpc::{caller_of, view_of};
 use crate::log::Log;
 use crate::settings::Settings;
 use crate::status::Failure;
@@ -106,21 +106,24 @@ impl GitEventService for GitEvents {
         &self,
         request: Request<v1::ListEventsRequest>,
     ) -> Result<Response<EncodedFrame>, Status> {
-        self.answer("ListEvents", list_events::list(&self.0.log, request.into_inner()).await)
+        let view = view_of(&request);
+        self.answer("ListEvents", list_events::list(&self.0.log, view, request.into_inner()).await)
     }
 
     async fn list_refs(
         &self,
         request: Request<v1::ListRefsRequest>,
     ) -> Result<Response<v1::ListRefsResponse>, Status> {
-        self.answer("ListRefs", list_refs::list(&self.0.log, request.into_inner()).await)
+        let view = view_of(&request);
+        self.answer("ListRefs", list_refs::list(&self.0.log, view, request.into_inner()).await)
     }
 
     async fn list_repositories(
         &self,
         request: Request<v1::ListRepositoriesRequest>,
     ) -> Result<Response<v1::ListRepositoriesResponse>, Status> {
-        let listed = list_repositories::list(&self.0.log, request.into_inner()).await;
+        let view = view_of(&request);
+        let listed = list_repositories::list(&self.0.log, &view, request.into_inner()).await;
         self.answer("ListRepositories", listed)
     }
 
@@ -129,7 +132,8 @@ impl GitEventService for GitEvents {
         request: Request<v1::GetPositionRequest>,
     ) -> Result<Response<v1::GetPositionResponse>, Status> {
         let deadline = position::deadline_of(request.metadata());
-        self.answer("GetPosition", position::get(&self.0, request.get_ref(), deadline).await)
+        let view = view_of(&request);
+        self.answer("GetPosition", position::get(&self.0, view, request.get_ref(), deadline).await)
     }
 
     async fn get_server_info(

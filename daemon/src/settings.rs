@@ -128,10 +128,20 @@ pub(crate) struct GrpcSettings {
     pub(crate) address: SocketAddr,
     /// `grpc.socket`: path of a Unix socket to serve as well.
     pub(crate) socket: Option<PathBuf>,
+    /// `grpc.socket_users` and `grpc.socket_groups`: names or numbers of who may connect to it; of all where both are
+    /// empty.
+    pub(crate) socket_users: Vec<String>,
+    pub(crate) socket_groups: Vec<String>,
     /// `grpc.tls_certificate` and `grpc.tls_key`: PEM files.
     pub(crate) tls: Option<TlsSettings>,
     /// `grpc.token_file`: one bearer token a line, and what it is for.
     pub(crate) token_file: Option<PathBuf>,
+    /// `grpc.shared_secret_file`: what reports may be signed with.
+    pub(crate) shared_secret_file: Option<PathBuf>,
+    /// `grpc.connections_max`
+    pub(crate) connections_max: usize,
+    /// `grpc.connections_per_peer_max`
+    pub(crate) connections_per_peer_max: usize,
     /// `grpc.allow_plaintext`: serve without TLS on an address that is not loopback.
     pub(crate) allow_plaintext: bool,
     /// `grpc.subscribers_max`
@@ -161,6 +171,8 @@ pub(crate) struct TlsSettings {
 pub(crate) struct HttpSettings {
     /// `http.address`: `None` when it is set to `off`.
     pub(crate) address: Option<SocketAddr>,
+    /// `http.expose_status`: show the status to others than this machine.
+    pub(crate) expose_status: bool,
 }
 
 impl Default for Settings {
@@ -200,7 +212,12 @@ impl Default for Settings {
                 address: SocketAddr::from(([127, 0, 0, 1], 50052)),
                 socket: None,
                 tls: None,
+                socket_users: Vec::new(),
+                socket_groups: Vec::new(),
                 token_file: None,
+                shared_secret_file: None,
+                connections_max: 8_192,
+                connections_per_peer_max: 2_048,
                 allow_plaintext: false,
                 subscribers_max: 1000,
                 progress_interval: Duration::from_secs(10),
@@ -208,7 +225,10 @@ impl Default for Settings {
                 keepalive: Duration::from_secs(20),
                 drain_timeout: Duration::from_secs(5),
             },
-            http: HttpSettings { address: Some(SocketAddr::from(([127, 0, 0, 1], 5002))) },
+            http: HttpSettings {
+                address: Some(SocketAddr::from(([127, 0, 0, 1], 5002))),
+                expose_status: false,
+            },
         }
     }
 }

@@ -53,14 +53,18 @@ pub(crate) enum Failure {
     #[error("no credentials, or none that are known here: send `authorization: Bearer <token>`")]
     Credentials,
     #[error(
-        "this caller may not report: report over the Unix socket (grpc.socket), or with a token of grpc.token_file \
-         whose line ends in scope=ingest"
+        "this caller may not report: report over the Unix socket (grpc.socket), with a token of grpc.token_file that has \
+         scope=ingest, or signed with the secret of grpc.shared_secret_file"
     )]
     IngestNotAllowed,
     #[error("this token may report, but not watch: its line in grpc.token_file needs scope=watch,ingest")]
     WatchNotAllowed,
     #[error("more than {limit} reports a second; try again in {} ms", retry_after.as_millis())]
     TooManyReports { limit: u32, retry_after: Duration },
+    #[error("too many calls without valid credentials came from this address; try again in {} ms", retry_after.as_millis())]
+    TooManyFailures { retry_after: Duration },
+    #[error("the rights of this token have changed; start again from the last cursor")]
+    RightsChanged,
     #[error("the first scan of a fresh log is not over; try again in a moment")]
     Starting,
     #[error("{field}: the repository {value} was found and is not read yet; try again in a moment")]
@@ -129,6 +133,8 @@ impl Failure {
             Failure::IngestNotAllowed => (Code::PermissionDenied, ErrorReason::IngestNotAllowed),
             Failure::WatchNotAllowed => (Code::PermissionDenied, ErrorReason::WatchNotAllowed),
             Failure::TooManyReports { .. } => (Code::ResourceExhausted, ErrorReason::TooManyReports),
+            Failure::TooManyFailures { .. } => (Code::ResourceExhausted, ErrorReason::TooManyFailures),
+            Failure::RightsChanged => (Code::Unavailable, ErrorReason::RightsChanged),
             Failure::Starting | Failure::NotRead { .. } => (Code::Unavailable, ErrorReason::ServerStarting),
             Failure::Draining { .. } => (Code::Unavailable, ErrorReason::ServerDraining),
             Failure::StoreUnavailable { .. } => (Code::Unavailable, ErrorReason::StoreUnavailable),
@@ -189,6 +195,8 @@ impl Failure {
             Failure::Credentials
             | Failure::IngestNotAllowed
             | Failure::WatchNotAllowed
+            | Failure::TooManyFailures { .. }
+            | Failure::RightsChanged
             | Failure::Starting
             | Failure::NotRead { .. }
             | Failure::StoreUnavailable { .. }
@@ -216,6 +224,8 @@ impl Failure {
             | Failure::IngestNotAllowed
             | Failure::WatchNotAllowed
             | Failure::TooManyReports { .. }
+            | Failure::TooManyFailures { .. }
+            | Failure::RightsChanged
             | Failure::Starting
             | Failure::NotRead { .. }
             | Failure::Draining { .. }
@@ -229,8 +239,11 @@ impl Failure {
     /// When it may be tried again, where waiting helps.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Failure::TooManyReports { retry_after, .. } => Some(*retry_after),
-            Failure::TooManySubscribers { .. }
+            Failure::TooManyReports { retry_after, .. } | Failure::TooManyFailures { retry_after } => {
+                Some(*retry_after)
+            }
+            Failure::RightsChanged
+            | Failure::TooManySubscribers { .. }
             | Failure::Starting
             | Failure::NotRead { .. }
             | Failure::Draining { .. }

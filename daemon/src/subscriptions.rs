@@ -19,7 +19,7 @@ use refwatch_proto::{limits, v1};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::filter::Filter;
+use crate::filter::{Filter, View};
 use crate::grpc::Grant;
 use crate::log::Log;
 use crate::settings::Settings;
@@ -44,6 +44,13 @@ pub(crate) struct Caller {
     pub(crate) grant: Option<Grant>,
     /// When it stops waiting, where it says so.
     pub(crate) deadline: Option<Instant>,
+}
+
+impl Caller {
+    /// The repositories that it may know of.
+    fn view(&self) -> View {
+        self.grant.as_ref().map(Grant::view).unwrap_or_default()
+    }
 }
 
 /// All streams of WatchEvents.
@@ -114,12 +121,13 @@ impl Subscriptions {
         if self.drain.is_cancelled() {
             return Err(Failure::Draining { cursor: String::new() });
         }
-        let filter = Filter::compile(request.filter.as_ref())?;
+        let filter = Filter::compile(request.filter.as_ref(), caller.view())?;
         let progress_interval = self.progress_interval(request)?;
         let batch_bytes_max = batch_bytes_max(request)?;
         let on_gap = OnGap::of(request)?;
         let slot = self.registry.enter(&caller.peer, filter.summary())?;
         let start = start::resolve(&self.log, request, on_gap, self.retention_age).await?;
+        tracing::info!(peer = caller.peer, filter = filter.summary(), "a subscriber has come");
         let (outlet, outgoing) = pipe::pipe();
         let order = Order { start, filter, on_gap, progress_interval, batch_bytes_max };
         let subscription = Subscription::new(Arc::clone(self), order, caller, slot, outlet);
@@ -195,6 +203,8 @@ fn end_of(failure: &Failure) -> SubscriptionEnd {
         | Failure::Starting
         | Failure::NotRead { .. }
         | Failure::TooManyReports { .. }
+        | Failure::TooManyFailures { .. }
+        | Failure::RightsChanged
         | Failure::SyncTimeout { .. } => SubscriptionEnd::Refused,
         Failure::Deadline => SubscriptionEnd::Client,
     }

@@ -4,7 +4,7 @@
 //! Wiring it up takes four values and one call:
 //!
 //! ```no_run
-//! # use refwatch_ops::{Limits, Liveness, Metrics, Ops, Readiness, Status, StatusSource};
+//! # use refwatch_ops::{Audience, Limits, Liveness, Metrics, Ops, Readiness, Status, StatusSource};
 //! # use std::{sync::Arc, time::Duration};
 //! # struct Daemon;
 //! # impl StatusSource for Daemon { fn status(&self) -> Status { Status::default() } }
@@ -18,7 +18,7 @@
 //! grpc.failing("port 50052 is taken");
 //! sweeping.beat();
 //!
-//! let ops = Ops { metrics, readiness, liveness, status: Arc::new(Daemon) };
+//! let ops = Ops { metrics, readiness, liveness, status: Arc::new(Daemon), status_audience: Audience::ThisMachine };
 //! refwatch_ops::serve(listener, refwatch_ops::router(ops), Limits::default(), shutdown).await;
 //! # }
 //! ```
@@ -34,6 +34,6 @@ pub mod status;
 pub use liveness::{Heartbeat, Liveness, LivenessReport, LoopReport};
 pub use metrics::Metrics;
 pub use readiness::{Check, CheckReport, CheckState, Readiness, ReadinessReport};
-pub use router::{Ops, router};
+pub use router::{Audience, Ops, router};
 pub use server::{Drain, Limits, serve};
 pub use status::{Status, StatusSource};

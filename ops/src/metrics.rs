@@ -22,7 +22,10 @@ pub use instruments::{
     Counter, CounterBy, CounterByName, Durations, DurationsBy, Gauge, GaugeBy, GaugeByName, GrpcRequests,
     Held, NAMES_MAX, Sizes,
 };
-pub use labels::{Ancestry, GrpcCode, LogSource, PassKind, ReportOutcome, RepositoryState, SubscriptionEnd};
+pub use labels::{
+    Ancestry, AuthFailure, ConnectionRefusal, GrpcCode, LogSource, PassKind, ReportOutcome, RepositoryState,
+    SubscriptionEnd,
+};
 
 /// Seconds, for what takes microseconds when all is well: one pass, one commit, one walk.
 const WORK: &[f64] = &[
@@ -144,6 +147,12 @@ instruments! {
     subscriber_lag_events_max: Gauge = ("subscriber_lag_events_max");
     /// Reads of the log for subscribers, by where it was found.
     log_reads: CounterBy<LogSource> = ("log_reads");
+    /// Connections to gRPC that are open.
+    connections: Gauge = ("connections");
+    /// Connections to gRPC that were turned away, by reason.
+    connections_refused: CounterBy<ConnectionRefusal> = ("connections_refused");
+    /// Calls refused for their credentials, by reason.
+    auth_failures: CounterBy<AuthFailure> = ("auth_failures");
     /// Calls answered, by method and status.
     grpc_requests: GrpcRequests = ("grpc_requests");
     /// Refused updates that Git hosts reported, by what became of them.

@@ -1,10 +1,10 @@
 //! The paths that are served, and what each answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use askama::Template as _;
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::State,
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode,
@@ -65,7 +65,29 @@ pub struct Ops {
     pub liveness: Liveness,
     /// Answers `/status`.
     pub status: Arc<dyn StatusSource>,
+    /// Who is answered at `/status`.
+    pub status_audience: Audience,
 }
+
+/// Who may see the status, which names repositories and subscribers; probes and metrics name neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Whoever connects from a loopback address.
+    ThisMachine,
+    /// Whoever can connect.
+    Everyone,
+}
+
+impl Audience {
+    /// True for a peer that may see it.
+    pub fn admits(self, peer: SocketAddr) -> bool {
+        self == Audience::Everyone || peer.ip().to_canonical().is_loopback()
+    }
+}
+
+/// Where a request came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PeerAddress(pub(crate) SocketAddr);
 
 #[derive(Clone)]
 struct Shared {
@@ -75,8 +97,8 @@ struct Shared {
 
 /// Makes the router: `/livez`, `/readyz`, `/healthz`, `/metrics`, `/status`, and `/` that leads there.
 ///
-/// Probes answer 200 or 503 with the reasons as JSON and touch nothing but memory. There is no authentication: serve it
-/// on an address that only operators reach.
+/// Probes answer 200 or 503 with the reasons as JSON and touch nothing but memory. There is no authentication; `/status`
+/// answers 403 to who is not of its [`Audience`], and to everyone where [`crate::serve`] does not tell the peer.
 pub fn router(ops: Ops) -> Router {
     Router::new()
         .route("/", get(|| async { Redirect::temporary("/status") }))
@@ -116,7 +138,18 @@ async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     }
 }
 
-async fn status(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+async fn status(
+    State(shared): State<Shared>,
+    peer: Option<Extension<PeerAddress>>,
+    headers: HeaderMap,
+) -> Response {
+    let audience = shared.ops.status_audience;
+    if !peer.is_some_and(|Extension(PeerAddress(peer))| audience.admits(peer)) {
+        return failure(
+            StatusCode::FORBIDDEN,
+            "the status is shown on this machine only; http.expose_status = true shows it to everyone",
+        );
+    }
     let Ok(slot) = Arc::clone(&shared.status_slots).try_acquire_owned() else {
         return failure(StatusCode::SERVICE_UNAVAILABLE, "too many statuses are being taken");
     };
@@ -160,4 +193,27 @@ fn failure(code: StatusCode, error: &str) -> Response {
 async fn with_headers(mut response: Response) -> Response {
     response.headers_mut().extend(HEADERS);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_loopback_in_either_notation() {
+        for (peer, admitted) in [
+            ("127.0.0.1:9", true),
+            ("127.9.9.9:9", true),
+            ("[::1]:9", true),
+            ("[::ffff:127.0.0.1]:9", true),
+            ("192.0.2.7:9", false),
+            ("10.0.0.1:9", false),
+            ("[::ffff:10.0.0.1]:9", false),
+            ("[2001:db8::1]:9", false),
+        ] {
+            let peer = peer.parse().expect("an address");
+            assert_eq!(Audience::ThisMachine.admits(peer), admitted, "{peer}");
+            assert!(Audience::Everyone.admits(peer));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, pin::pin, time::Duration};
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -15,6 +15,8 @@ use tokio::{
     task::{JoinError, JoinSet},
     time::{sleep, timeout},
 };
+
+use crate::router::PeerAddress;
 
 /// What clients may hold, and how long.
 #[derive(Debug, Clone)]
@@ -80,8 +82,9 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => log_panic(ended),
             accepted = listener.accept(), if connections.len() < limits.connections_max => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), limits.clone(), stopped.clone()));
+                Ok((stream, peer)) => {
+                    let router = router.clone().layer(Extension(PeerAddress(peer)));
+                    connections.spawn(connection(stream, router, limits.clone(), stopped.clone()));
                 }
                 Err(error) => pause_after(&error).await,
             },

@@ -27,6 +27,7 @@ mod polling;
 mod reftable;
 mod repositories;
 mod resume;
+mod security;
 mod sidecar;
 mod soak;
 mod types;

@@ -77,6 +77,7 @@ fn tls(loaded: &Loaded, problems: &mut Vec<Problem>) {
         ("grpc.tls_key", &draft.tls_key),
         ("grpc.tls_client_ca", &draft.tls_client_ca),
         ("grpc.token_file", &draft.settings.grpc.token_file),
+        ("grpc.shared_secret_file", &draft.settings.grpc.shared_secret_file),
     ];
     for (key, path) in files {
         let Some(path) = path else { continue };

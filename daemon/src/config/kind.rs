@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Paths { get: fn(&Draft) -> &[PathBuf], set: fn(&mut Draft, Vec<PathBuf>) },
     /// Several globs.
     Globs { get: fn(&Draft) -> &[String], set: fn(&mut Draft, Vec<String>) },
+    /// Several names of users or groups.
+    Names { get: fn(&Draft) -> &[String], set: fn(&mut Draft, Vec<String>) },
     /// An address to listen on.
     Address { get: fn(&Draft) -> SocketAddr, set: fn(&mut Draft, SocketAddr) },
     /// An address to listen on, or `off`.
@@ -80,6 +82,13 @@ impl Kind {
                 }
                 set(draft, texts);
             }
+            Kind::Names { set, .. } => {
+                let texts = texts(value, context.syntax, split_names)?;
+                match texts.iter().find(|text| text.is_empty()) {
+                    Some(empty) => return Err(format!("{empty:?}")),
+                    None => set(draft, texts),
+                }
+            }
             Kind::Address { set, .. } => set(draft, address(value)?),
             Kind::AddressOrOff { set, .. } => match value.as_str() {
                 Some(OFF) => set(draft, None),
@@ -101,6 +110,7 @@ impl Kind {
             Kind::Path { .. } => "a path".to_owned(),
             Kind::Paths { .. } => "a list of paths".to_owned(),
             Kind::Globs { .. } => "a list of globs".to_owned(),
+            Kind::Names { .. } => "a list of names or numbers".to_owned(),
             Kind::Address { .. } => "an address and port such as 127.0.0.1:50052 or [::1]:50052".to_owned(),
             Kind::AddressOrOff { .. } => "an address and port such as 127.0.0.1:5002, or off".to_owned(),
         }
@@ -115,7 +125,7 @@ impl Kind {
             Kind::Word { get, .. } => toml::Value::String(get(draft).to_owned()),
             Kind::Path { get, .. } => path(get(draft)?),
             Kind::Paths { get, .. } => toml::Value::Array(get(draft).iter().map(|item| path(item)).collect()),
-            Kind::Globs { get, .. } => {
+            Kind::Globs { get, .. } | Kind::Names { get, .. } => {
                 toml::Value::Array(get(draft).iter().cloned().map(toml::Value::String).collect())
             }
             Kind::Address { get, .. } => toml::Value::String(get(draft).to_string()),
@@ -178,6 +188,11 @@ fn split_paths(text: &str) -> Vec<String> {
         .filter_map(|path| path.to_str().map(str::to_owned))
         .filter(|path| !path.is_empty())
         .collect()
+}
+
+/// Takes `a,b` apart.
+fn split_names(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// A path without `.` and doubled or trailing slashes. `..` stays: what it means is for the filesystem to say.

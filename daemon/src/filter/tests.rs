@@ -1,8 +1,9 @@
 use refwatch_core::{Event, EventType, Origin, RefChange, RefName};
+use refwatch_proto::limits;
 use refwatch_proto::v1::{EventFilter, GitEventType, RefNamespace};
 use refwatch_store::Logged;
 
-use super::Filter;
+use super::{Filter, Seen, View};
 use crate::status::Failure;
 
 const UID: u64 = 0xabc;
@@ -19,7 +20,7 @@ fn branch(name: &[u8]) -> Logged {
 }
 
 fn passes(filter: EventFilter, logged: &Logged) -> bool {
-    Filter::compile(Some(&filter)).unwrap().passes(logged, UID, PATH)
+    matches!(Filter::compile(Some(&filter), View::default()).unwrap().look(logged, UID, PATH), Seen::Event)
 }
 
 fn globs(include: &[&str], exclude: &[&str]) -> EventFilter {
@@ -104,7 +105,7 @@ fn ref_updated_stands_for_every_change() {
 #[test]
 fn internal_namespaces_are_hidden_unless_asked_for() {
     let keep = logged(EventType::CustomRefUpdated, Some(b"refs/keep-around/1"), Some(RefChange::Created));
-    assert!(!Filter::compile(None).unwrap().passes(&keep, UID, PATH));
+    assert!(!Filter::compile(None, View::default()).unwrap().passes(&keep, UID, PATH));
     assert!(passes(EventFilter { include_internal: true, ..EventFilter::default() }, &keep));
     let named = |namespaces: &[RefNamespace], include_internal| EventFilter {
         namespaces: namespaces.iter().map(|namespace| (*namespace).into()).collect(),
@@ -139,8 +140,8 @@ fn repositories_pass_by_id_or_by_path() {
 #[test]
 fn what_most_ask_for_is_recognised() {
     let only_hides_internal =
-        |filter: EventFilter| Filter::compile(Some(&filter)).unwrap().only_hides_internal();
-    assert!(Filter::compile(None).unwrap().only_hides_internal());
+        |filter: EventFilter| Filter::compile(Some(&filter), View::default()).unwrap().only_hides_internal();
+    assert!(Filter::compile(None, View::default()).unwrap().only_hides_internal());
     assert!(only_hides_internal(EventFilter { include_internal: true, ..EventFilter::default() }));
     assert!(!only_hides_internal(globs(&["**"], &[])));
     let types = vec![GitEventType::RefUpdated.into()];
@@ -171,7 +172,7 @@ fn a_mistake_is_blamed_on_its_field() {
         (EventFilter { namespaces: vec![1, 77], ..EventFilter::default() }, "filter.namespaces[1]"),
     ];
     for (filter, expected) in table {
-        let failure = Filter::compile(Some(&filter)).unwrap_err();
+        let failure = Filter::compile(Some(&filter), View::default()).unwrap_err();
         let (Failure::Glob { field: found, .. }
         | Failure::OutOfBounds { field: found, .. }
         | Failure::Invalid { field: found, .. }) = &failure
@@ -184,14 +185,36 @@ fn a_mistake_is_blamed_on_its_field() {
 
 #[test]
 fn a_filter_is_told_in_a_few_words() {
-    assert_eq!(Filter::compile(None).unwrap().summary(), "everything");
+    assert_eq!(Filter::compile(None, View::default()).unwrap().summary(), "everything");
     let filter = EventFilter {
         types: vec![GitEventType::TagCreated.into()],
         include_internal: true,
         ..globs(&["a", "b", "c", "d"], &["x"])
     };
     assert_eq!(
-        Filter::compile(Some(&filter)).unwrap().summary(),
+        Filter::compile(Some(&filter), View::default()).unwrap().summary(),
         "refs a b c and 1 more; without x; types TAG_CREATED; internal too"
     );
+}
+
+#[test]
+fn the_costliest_filters_within_the_bounds_are_compiled_and_answer() {
+    let long = format!("refs/heads/{}", "a".repeat(limits::NAME_BYTES_MAX - 20));
+    for piece in ["*", "?", "**/", "[a-z]", "{a,b}", "{{a,b},{c,d}}", "a*", "{a*,b?}*", "*/{**/a,[!b]?}/"] {
+        // As many pieces as a glob may hold, as many globs as a list, in every list.
+        let glob = piece.repeat((limits::GLOB_BYTES_MAX as usize - 2) / piece.len());
+        let globs: Vec<_> = (0..limits::GLOBS_MAX).map(|number| format!("{glob}{number:02}")).collect();
+        let filter = EventFilter {
+            repository_globs: globs.clone(),
+            ref_include_globs: globs.clone(),
+            ref_exclude_globs: globs,
+            ..EventFilter::default()
+        };
+        let filter = Filter::compile(Some(&filter), View::default())
+            .unwrap_or_else(|error| panic!("{piece}: {error}"));
+        assert!(
+            matches!(filter.look(&branch(long.as_bytes()), UID, long.as_bytes()), Seen::Nothing),
+            "{piece}"
+        );
+    }
 }

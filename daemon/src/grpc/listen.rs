@@ -7,13 +7,13 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
-
 use super::Inherited;
-use crate::settings::{GrpcSettings, TlsSettings};
+use crate::settings::GrpcSettings;
 
-/// Permissions of the Unix socket: its owner and its group.
+/// Permissions of the Unix socket: its owner and its group,
 const SOCKET_MODE: u32 = 0o660;
+/// or everyone, where the settings say which users and groups are let in.
+const SOCKET_MODE_LISTED: u32 = 0o666;
 
 /// Why the server cannot have what its settings ask for.
 #[derive(Debug, thiserror::Error)]
@@ -47,14 +47,12 @@ pub(crate) enum BindError {
     /// The token file has no token, or a bad one.
     #[error("grpc.token_file: {}: {detail}", path.display())]
     Tokens { path: PathBuf, detail: String },
-}
-
-impl BindError {
-    pub(super) fn tls(error: tonic::transport::Error) -> Self {
-        use std::error::Error as _;
-        let detail = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-        BindError::Tls { detail }
-    }
+    /// The file of the shared secret has none, or a bad one.
+    #[error("grpc.shared_secret_file: {}: {detail}", path.display())]
+    Secrets { path: PathBuf, detail: String },
+    /// A user or group is not known.
+    #[error("{setting}: the system knows nobody called {name}; write a name that it knows, or a number")]
+    Nobody { setting: &'static str, name: String },
 }
 
 /// The sockets of a server.
@@ -87,10 +85,12 @@ impl Listeners {
             None => TcpListener::bind(plaintext(settings.address)?).map_err(failed)?,
         };
         let address = plaintext(tcp.local_addr().map_err(failed)?)?;
+        let listed = !settings.socket_users.is_empty() || !settings.socket_groups.is_empty();
+        let mode = if listed { SOCKET_MODE_LISTED } else { SOCKET_MODE };
         let (unix, socket) = match (inherited.unix, &settings.socket) {
             (Some(listener), _) => (Some(listener), None),
             (None, Some(path)) => {
-                bind_socket(path).map(|(listener, socket)| (Some(listener), Some(socket)))?
+                bind_socket(path, mode).map(|(listener, socket)| (Some(listener), Some(socket)))?
             }
             (None, None) => (None, None),
         };
@@ -111,7 +111,7 @@ impl Listeners {
     }
 }
 
-fn bind_socket(path: &Path) -> Result<(UnixListener, Socket), BindError> {
+fn bind_socket(path: &Path, mode: u32) -> Result<(UnixListener, Socket), BindError> {
     let failed = |source| BindError::Socket { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
         Ok(meta) if !meta.file_type().is_socket() => {
@@ -129,7 +129,7 @@ fn bind_socket(path: &Path) -> Result<(UnixListener, Socket), BindError> {
         Err(error) => return Err(failed(error)),
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
     let inode = fs::symlink_metadata(path).map_err(failed)?.ino();
     Ok((listener, Socket { path: path.to_owned(), inode }))
 }
@@ -142,18 +142,5 @@ impl Drop for Socket {
         {
             tracing::warn!(path = %self.path.display(), %error, "the socket stays behind");
         }
-    }
-}
-
-pub(super) fn tls(settings: &TlsSettings) -> Result<ServerTlsConfig, BindError> {
-    let read = |setting, path: &Path| {
-        fs::read(path).map_err(|source| BindError::File { setting, path: path.to_owned(), source })
-    };
-    let certificate = read("grpc.tls_certificate", &settings.certificate)?;
-    let key = read("grpc.tls_key", &settings.key)?;
-    let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
-    match &settings.client_ca {
-        Some(path) => Ok(tls.client_ca_root(Certificate::from_pem(read("grpc.tls_client_ca", path)?))),
-        None => Ok(tls),
     }
 }

@@ -1,5 +1,6 @@
 //! The server over a real connection, with a real store.
 
+mod access;
 mod auth;
 mod drain;
 pub(crate) mod harness;
@@ -10,4 +11,5 @@ mod slow;
 mod snapshots;
 mod statuses;
 mod throughput;
+mod views;
 mod watching;

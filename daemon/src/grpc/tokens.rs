@@ -1,23 +1,32 @@
-//! Bearer tokens out of a file that may change at any time.
+//! Bearer tokens out of a file that may change at any time. The file, and the memory, need hold only their hashes.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
+use ring::digest;
+use subtle::ConstantTimeEq as _;
 use tokio::sync::watch;
 
 use super::BindError;
+use super::reload::{Named, Reload, lines};
+use crate::filter::View;
+use crate::status::Failure;
 
-/// Largest token file, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Shortest token, in bytes: a shorter one is a mistake, such as a half-written file.
 const TOKEN_BYTES_MIN: usize = 8;
+/// Tokens in one file: each call is compared with all of them.
+const TOKENS_MAX: usize = 1_024;
+/// Longest name of a token, in bytes.
+const NAME_BYTES_MAX: usize = 64;
 
-/// What a line may say after its token, before the scopes.
+/// How a line begins that holds the SHA-256 of its token, in hexadecimal digits.
+const HASHED: &str = "sha256:";
+/// What a line may say after its token.
 const SCOPE: &str = "scope=";
+const REPOSITORY: &str = "repository=";
+const NAME: &str = "name=";
 
 /// One thing that a token gives the right to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +37,7 @@ pub(crate) enum Scope {
     Ingest = 2,
 }
 
-/// Everything that a token gives the right to: the bits of [`Scope`].
+/// The bits of [`Scope`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Scopes(u8);
 
@@ -42,64 +51,137 @@ impl Scopes {
         };
         words.split(',').try_fold(Self(0), |scopes, word| Some(Self(scopes.0 | bit(word)?)))
     }
+}
 
-    fn allow(self, scope: Scope) -> bool {
-        self.0 & scope as u8 != 0
+/// SHA-256 of a token.
+pub(crate) type Digest = [u8; digest::SHA256_OUTPUT_LEN];
+
+/// SHA-256 of a token. Enough where the token is random; no hash protects one that can be guessed.
+pub(crate) fn hash(token: &[u8]) -> Digest {
+    let mut hash = Digest::default();
+    hash.copy_from_slice(digest::digest(&digest::SHA256, token).as_ref());
+    hash
+}
+
+/// Everything that a token gives the right to.
+#[derive(Debug, PartialEq, Eq)]
+struct Rights {
+    scopes: Scopes,
+    view: View,
+    name: Option<Box<str>>,
+}
+
+impl Rights {
+    fn allow(&self, scope: Scope) -> bool {
+        self.scopes.0 & scope as u8 != 0
     }
 }
 
 /// The tokens that are valid now; several are, while one takes another's place.
-#[derive(Default, PartialEq, Eq)]
-struct TokenSet(Vec<(Box<[u8]>, Scopes)>);
+#[derive(Debug, Default)]
+pub(super) struct TokenSet(Vec<(Digest, Arc<Rights>)>);
 
 impl TokenSet {
-    /// Reads one token a line, with ` scope=watch,ingest` behind it or a part of that; without, it may watch. Blank
-    /// lines and lines that begin with `#` do not count.
-    fn parse(text: &str) -> Result<Self, String> {
-        let lines = text.lines().map(str::trim).enumerate();
-        let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
-        let token = |(index, line): (usize, &str)| {
-            let number = index + 1;
-            let (token, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
-            let scopes = match rest.trim_start() {
-                "" => Some(Scopes(Scope::Watch as u8)),
-                rest => rest.strip_prefix(SCOPE).and_then(Scopes::parse),
-            };
-            if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                Err(format!("line {number} is no token: it is not ASCII"))
-            } else if token.len() < TOKEN_BYTES_MIN {
-                Err(format!("line {number}: a token has at least {TOKEN_BYTES_MIN} characters"))
-            } else if let Some(scopes) = scopes {
-                Ok((token.as_bytes().into(), scopes))
-            } else {
-                Err(format!(
-                    "line {number}: only scope=watch, scope=ingest or scope=watch,ingest may follow a token"
-                ))
+    /// Reads one token a line, as it is or as `sha256:` and its hash. Behind it may stand, in any order,
+    /// `scope=watch,ingest` or a part of that (without, it may watch), `repository=GLOB` for each glob that limits it,
+    /// and `name=` with what to call it. Blank lines and lines that begin with `#` do not count.
+    ///
+    /// # Errors
+    /// What is wrong, with the number of the line and without the token.
+    fn parse(content: &[u8]) -> Result<Self, String> {
+        let mut set: Vec<(Digest, Arc<Rights>)> = Vec::new();
+        for (number, line) in lines(content)? {
+            let told = |detail: String| format!("line {number}: {detail}");
+            let mut words = line.split_ascii_whitespace();
+            let digest = digest_of(words.next().unwrap_or_default()).map_err(told)?;
+            let rights = rights(words).map_err(told)?;
+            if set.iter().any(|(known, _)| *known == digest) {
+                return Err(told("the same token stands in an earlier line".to_owned()));
             }
-        };
-        lines.map(token).collect::<Result<_, _>>().map(Self)
-    }
-
-    /// What a token gives the right to; `None` for one that is not valid. Takes as long for every token of the same
-    /// length, known or not.
-    fn scopes(&self, candidate: &[u8]) -> Option<Scopes> {
-        let mut found = (false, Scopes::default());
-        for (token, scopes) in &self.0 {
-            let same = equal(token, candidate);
-            found.0 |= same;
-            found.1.0 |= if same { scopes.0 } else { 0 };
+            set.push((digest, Arc::new(rights)));
         }
-        found.0.then_some(found.1)
+        if set.len() > TOKENS_MAX {
+            return Err(format!("it has more than {TOKENS_MAX} tokens"));
+        }
+        Ok(Self(set))
     }
 
-    fn allow(&self, candidate: &[u8], scope: Scope) -> bool {
-        self.scopes(candidate).is_some_and(|scopes| scopes.allow(scope))
+    /// What a token gives the right to; `None` for one that is not valid. Takes as long for every token, known or not.
+    fn rights(&self, candidate: &Digest) -> Option<Arc<Rights>> {
+        let mut found = None;
+        for (known, rights) in &self.0 {
+            if bool::from(known.ct_eq(candidate)) {
+                found = Some(rights);
+            }
+        }
+        found.cloned()
     }
 }
 
-fn equal(left: &[u8], right: &[u8]) -> bool {
-    let differ = left.iter().zip(right).fold(0, |differ, (left, right)| differ | (left ^ right));
-    std::hint::black_box(differ) == 0 && left.len() == right.len()
+/// The line that lets a token in, with only its hash.
+///
+/// # Errors
+/// What is wrong with the token, or with what is to stand behind it: as [`TokenSet::parse`] tells it.
+pub(crate) fn token_line(
+    token: &str,
+    scopes: &[Scope],
+    repositories: &[String],
+    name: Option<&str>,
+) -> Result<String, String> {
+    if token.starts_with(HASHED) || token.contains(|c: char| c.is_ascii_whitespace()) {
+        return Err("that is no token".to_owned());
+    }
+    let words = [(Scope::Watch, "watch"), (Scope::Ingest, "ingest")];
+    let words = words.into_iter().filter(|(scope, _)| scopes.contains(scope)).map(|(_, word)| word);
+    let mut line = format!("{HASHED}{}", HEXLOWER.encode(&digest_of(token)?));
+    line.push_str(&format!(" {SCOPE}{}", words.collect::<Vec<_>>().join(",")));
+    let repositories = repositories.iter().map(|glob| (REPOSITORY, glob.as_str()));
+    for (key, value) in repositories.chain(name.map(|name| (NAME, name))) {
+        if value.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!(
+                "{key}{value:?}: there is no place for blanks in a line; ? stands for one in a glob"
+            ));
+        }
+        line.push_str(&format!(" {key}{value}"));
+    }
+    TokenSet::parse(line.as_bytes()).map(|_| line)
+}
+
+fn digest_of(word: &str) -> Result<Digest, String> {
+    if let Some(hex) = word.strip_prefix(HASHED) {
+        let hash = HEXLOWER.decode(hex.to_ascii_lowercase().as_bytes()).ok();
+        let hash = hash.and_then(|hash| Digest::try_from(hash).ok());
+        return hash.ok_or_else(|| format!("behind {HASHED} there are not 64 hexadecimal digits"));
+    }
+    if !word.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Err("a token is ASCII".to_owned())
+    } else if word.len() < TOKEN_BYTES_MIN {
+        Err(format!("a token has at least {TOKEN_BYTES_MIN} characters"))
+    } else {
+        Ok(hash(word.as_bytes()))
+    }
+}
+
+fn rights<'a>(words: impl Iterator<Item = &'a str>) -> Result<Rights, String> {
+    let (mut scopes, mut globs, mut name) = (None, Vec::new(), None);
+    for word in words {
+        if let Some(list) = word.strip_prefix(SCOPE) {
+            let parsed = Scopes::parse(list).filter(|_| scopes.is_none());
+            let expected = "one scope=watch, scope=ingest or scope=watch,ingest may follow a token";
+            scopes = Some(parsed.ok_or(expected)?);
+        } else if let Some(glob) = word.strip_prefix(REPOSITORY) {
+            globs.push(glob.to_owned());
+        } else if let Some(text) = word.strip_prefix(NAME) {
+            if name.is_some() || text.is_empty() || text.len() > NAME_BYTES_MAX {
+                return Err(format!("one name= with at most {NAME_BYTES_MAX} bytes may follow a token"));
+            }
+            name = Some(text.into());
+        } else {
+            return Err("only scope=, repository= and name= may follow a token".to_owned());
+        }
+    }
+    let view = View::of(globs).map_err(|failure| failure.to_string())?;
+    Ok(Rights { scopes: scopes.unwrap_or(Scopes(Scope::Watch as u8)), view, name })
 }
 
 /// The tokens of a file, as it is now.
@@ -109,46 +191,71 @@ pub(super) struct Tokens(watch::Receiver<Arc<TokenSet>>);
 /// The right to call, for as long as its token is valid.
 #[derive(Clone)]
 pub(crate) struct Grant {
-    token: Arc<[u8]>,
-    scopes: Scopes,
+    digest: Digest,
+    rights: Arc<Rights>,
     tokens: Tokens,
 }
 
 impl Tokens {
-    /// What a token gives the right to.
-    pub(super) fn grant(&self, token: &[u8]) -> Option<Grant> {
+    /// What the token with this hash gives the right to.
+    pub(super) fn grant(&self, digest: &Digest) -> Option<Grant> {
         let mut tokens = self.clone();
-        let scopes = tokens.0.borrow_and_update().scopes(token)?;
-        Some(Grant { token: token.into(), scopes, tokens })
+        let rights = tokens.0.borrow_and_update().rights(digest)?;
+        Some(Grant { digest: *digest, rights, tokens })
     }
 }
 
 impl Grant {
     /// True where the token had the right when it was shown.
     pub(super) fn allows(&self, scope: Scope) -> bool {
-        self.scopes.allow(scope)
+        self.rights.allow(scope)
     }
 
-    /// The token: who shows the same one is the same caller.
-    pub(crate) fn token(&self) -> &Arc<[u8]> {
-        &self.token
+    /// The repositories that its owner may know of.
+    pub(crate) fn view(&self) -> View {
+        self.rights.view.clone()
     }
 
-    /// True when the token no longer gives the right to watch.
-    pub(crate) fn is_revoked(&mut self) -> bool {
-        self.tokens.0.has_changed().unwrap_or(false)
-            && !self.tokens.0.borrow_and_update().allow(&self.token, Scope::Watch)
+    /// What its line calls the token.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.rights.name.as_deref()
     }
 
-    /// Waits until the token no longer gives the right to watch.
-    pub(crate) async fn revoked(&mut self) {
+    /// The hash of the token: who shows the same one is the same caller.
+    pub(crate) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Looks whether a stream that the token opened may go on.
+    ///
+    /// # Errors
+    /// [`Failure::Credentials`] where it may not be watched any more; [`Failure::RightsChanged`] where other
+    /// repositories are in view.
+    pub(crate) fn still_holds(&mut self) -> Result<(), Failure> {
+        if !self.tokens.0.has_changed().unwrap_or(false) {
+            return Ok(());
+        }
+        self.look()
+    }
+
+    /// Waits until [`Grant::still_holds`] would fail, and tells how.
+    pub(crate) async fn revoked(&mut self) -> Failure {
         while self.tokens.0.changed().await.is_ok() {
-            if !self.tokens.0.borrow_and_update().allow(&self.token, Scope::Watch) {
-                return;
+            if let Err(failure) = self.look() {
+                return failure;
             }
         }
         // Nobody looks at the file any more, as the server stops.
         std::future::pending().await
+    }
+
+    fn look(&mut self) -> Result<(), Failure> {
+        match self.tokens.0.borrow_and_update().rights(&self.digest) {
+            Some(rights) if !rights.allow(Scope::Watch) => Err(Failure::Credentials),
+            Some(rights) if rights.view != self.rights.view => Err(Failure::RightsChanged),
+            Some(_) => Ok(()),
+            None => Err(Failure::Credentials),
+        }
     }
 }
 
@@ -158,158 +265,33 @@ impl fmt::Debug for Grant {
     }
 }
 
-/// What tells that a file has changed.
-type Signature = (i64, i64, u64, u64);
-
-/// The file, and what was last read of it.
-pub(super) struct TokenFile {
-    path: PathBuf,
-    sender: watch::Sender<Arc<TokenSet>>,
-    read: Option<Signature>,
-    seen: Option<Signature>,
-}
+/// The file of `grpc.token_file`. One that becomes unreadable changes nothing; one without tokens takes all rights away.
+pub(super) struct TokenFile(Reload<TokenSet>);
 
 impl TokenFile {
     /// Reads the file for the first time.
+    ///
+    /// # Errors
+    /// [`BindError`] for one that cannot be read, has a line that is none, or no token at all.
     pub(super) fn open(path: &Path) -> Result<Self, BindError> {
-        let failed = |source| BindError::File { setting: "grpc.token_file", path: path.to_owned(), source };
         let refused = |detail| BindError::Tokens { path: path.to_owned(), detail };
-        let signature = signature(path).map_err(failed)?;
-        if signature.2 > FILE_BYTES_MAX {
-            return Err(refused(format!("it is larger than {FILE_BYTES_MAX} bytes")));
-        }
-        let tokens = TokenSet::parse(&fs::read_to_string(path).map_err(failed)?).map_err(refused)?;
-        if tokens.0.is_empty() {
+        let file = Named { setting: "grpc.token_file", path: path.to_owned() };
+        let reload = Reload::open(vec![file], |contents| TokenSet::parse(&contents[0]), refused)?;
+        if reload.subscribe().borrow().0.is_empty() {
             return Err(refused("it has no token, so that nobody could call; write one a line".to_owned()));
         }
-        let sender = watch::Sender::new(Arc::new(tokens));
-        Ok(Self { path: path.to_owned(), sender, read: Some(signature), seen: Some(signature) })
+        Ok(Self(reload))
     }
 
     pub(super) fn tokens(&self) -> Tokens {
-        Tokens(self.sender.subscribe())
+        Tokens(self.0.subscribe())
     }
 
-    /// Takes over what has changed, once it was seen unchanged twice: the file may be being written. What cannot be
-    /// read changes nothing; an empty file takes all rights away. Blocks.
+    /// Takes over what has changed and settled. Blocks.
     pub(super) fn look_again(&mut self) {
-        let signature = match signature(&self.path) {
-            Ok(signature) => signature,
-            Err(error) => return self.keep(&error.to_string()),
-        };
-        let settled = self.seen.replace(signature) == Some(signature);
-        if !settled || self.read == Some(signature) {
-            return;
-        }
-        self.read = Some(signature);
-        let text = match fs::read_to_string(&self.path) {
-            Ok(text) if signature.2 <= FILE_BYTES_MAX => text,
-            Ok(_) => return self.keep("it is too large"),
-            Err(error) => return self.keep(&error.to_string()),
-        };
-        match TokenSet::parse(&text) {
-            Ok(tokens) => {
-                tracing::info!(path = %self.path.display(), tokens = tokens.0.len(), "the tokens have changed");
-                self.sender.send_replace(Arc::new(tokens));
-            }
-            Err(detail) => self.keep(&detail),
-        }
+        self.0.look_again();
     }
-
-    /// Says once that the tokens known so far stay valid.
-    fn keep(&mut self, detail: &str) {
-        if self.seen.take().is_some() {
-            let path = self.path.display();
-            tracing::warn!(%path, detail, "the token file cannot be read; the tokens known so far stay valid");
-        }
-    }
-}
-
-fn signature(path: &Path) -> io::Result<Signature> {
-    fs::metadata(path).map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn comments_and_blank_lines_are_no_tokens() {
-        let set = TokenSet::parse("# ours\n\n  alpha-token  \nbeta-token\r\n").unwrap();
-        for (token, known) in [
-            ("alpha-token", true),
-            ("beta-token", true),
-            ("alpha-toke", false),
-            ("alpha-tokens", false),
-            ("# ours", false),
-            ("", false),
-        ] {
-            assert_eq!(set.scopes(token.as_bytes()).is_some(), known, "{token}");
-        }
-    }
-
-    #[test]
-    fn a_line_that_is_no_token_is_named() {
-        for line in
-            ["two-words words", "short", "short scope=watch", "t\u{f6}ken-of-eight", "some-token scope="]
-                .into_iter()
-                .chain(["some-token scope=write", "some-token scope=watch, ingest", "some-token Scope=watch"])
-        {
-            let text = format!("alpha-token\n{line}");
-            assert!(TokenSet::parse(&text).is_err_and(|detail| detail.contains("line 2")), "{line}");
-        }
-    }
-
-    #[test]
-    fn a_token_may_do_what_its_scopes_say_and_without_them_watch() {
-        let text =
-            "plain-token\nhost-token scope=ingest\nboth-token \t scope=watch,ingest\nold-token scope=watch";
-        let set = TokenSet::parse(text).unwrap();
-        for (token, watch, ingest) in [
-            ("plain-token", true, false),
-            ("host-token", false, true),
-            ("both-token", true, true),
-            ("old-token", true, false),
-            ("host-token scope=ingest", false, false),
-            ("unknown-token", false, false),
-        ] {
-            let allowed = [Scope::Watch, Scope::Ingest].map(|scope| set.allow(token.as_bytes(), scope));
-            assert_eq!(allowed, [watch, ingest], "{token}");
-        }
-    }
-
-    #[test]
-    fn a_change_is_taken_over_when_it_has_settled() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tokens");
-        fs::write(&path, "first-token\n").unwrap();
-        let mut file = TokenFile::open(&path).unwrap();
-        let tokens = file.tokens();
-        assert!(tokens.grant(b"first-token").is_some());
-
-        fs::write(&path, "first-token\nsecond-token\n").unwrap();
-        file.look_again();
-        assert!(tokens.grant(b"second-token").is_none(), "not settled yet");
-        file.look_again();
-        assert!(tokens.grant(b"first-token").is_some() && tokens.grant(b"second-token").is_some());
-
-        fs::remove_file(&path).unwrap();
-        file.look_again();
-        file.look_again();
-        assert!(tokens.grant(b"second-token").is_some(), "an unreadable file changes nothing");
-
-        fs::write(&path, "# nobody\n").unwrap();
-        file.look_again();
-        file.look_again();
-        assert!(tokens.grant(b"second-token").is_none());
-    }
-
-    #[test]
-    fn a_file_without_tokens_is_refused_at_start() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("tokens");
-        assert!(matches!(TokenFile::open(&path), Err(BindError::File { .. })));
-        fs::write(&path, "# nothing yet\n").unwrap();
-        assert!(matches!(TokenFile::open(&path), Err(BindError::Tokens { .. })));
-    }
-}
+mod tests;

@@ -25,9 +25,10 @@ pub(super) fn get(inner: &Inner) -> v1::GetServerInfoResponse {
     }
 }
 
-/// True where somebody may report: who comes by the Unix socket, and who has a token that says so.
+/// True where somebody may report: who comes by the Unix socket, who has a token that says so, and who signs.
 fn takes_reports(settings: &Settings) -> bool {
-    settings.grpc.socket.is_some() || settings.grpc.token_file.is_some()
+    let grpc = &settings.grpc;
+    grpc.socket.is_some() || grpc.token_file.is_some() || grpc.shared_secret_file.is_some()
 }
 
 fn capabilities(settings: &Settings) -> Vec<String> {
@@ -37,6 +38,7 @@ fn capabilities(settings: &Settings) -> Vec<String> {
         ("tls", grpc.tls.is_some()),
         ("mtls", grpc.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())),
         ("auth", grpc.token_file.is_some()),
+        ("signed_reports", grpc.shared_secret_file.is_some()),
         ("unix_socket", grpc.socket.is_some()),
     ];
     switches.into_iter().filter(|(_, on)| *on).map(|(token, _)| token.to_owned()).collect()

@@ -14,11 +14,11 @@ use refwatch_proto::{limits, v1};
 use refwatch_store::{CommitError, RepositoryKey};
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 use crate::engine::lock;
-use crate::grpc::Grant;
+use crate::filter::View;
+use crate::grpc::{Grant, Peer, Signed, view_of};
 use crate::intake::{Intake, Standing, Stored};
 use crate::log::Log;
 use crate::status::Failure;
@@ -65,12 +65,12 @@ impl Ingest {
     /// Takes the reports that stand in `fields`; counts what became of them.
     async fn reported(
         &self,
-        reporter: Reporter,
+        Asker { reporter, view }: Asker,
         fields: Vec<String>,
         reports: Vec<v1::RejectionReport>,
     ) -> Result<Stored, Failure> {
         let count = reports.len() as u64;
-        let stored = self.0.report(reporter, &fields, reports).await;
+        let stored = self.0.report(reporter, &view, &fields, reports).await;
         self.0.metrics.reports.add(outcome_of(stored.as_ref().err()), count);
         stored
     }
@@ -80,6 +80,7 @@ impl Inner {
     async fn report(
         &self,
         reporter: Reporter,
+        view: &View,
         fields: &[String],
         reports: Vec<v1::RejectionReport>,
     ) -> Result<Stored, Failure> {
@@ -90,7 +91,7 @@ impl Inner {
         let count = u32::try_from(reports.len()).unwrap_or(u32::MAX);
         let taken = lock(&self.limiter).take(reporter, count, Instant::now());
         taken.map_err(|retry_after| Failure::TooManyReports { limit: REPORTS_PER_S, retry_after })?;
-        let entry = repository::of_all(self, fields, &reports)?;
+        let entry = repository::of_all(self, view, fields, &reports)?;
         let (field, first) = (&fields[0], reports[0].clone());
         let checked =
             fields.iter().zip(reports).map(|(field, report)| report::check(field, report, entry.format));
@@ -171,14 +172,22 @@ fn outcome_of(failure: Option<&Failure>) -> ReportOutcome {
     }
 }
 
+/// Who reports, and about what.
+struct Asker {
+    reporter: Reporter,
+    view: View,
+}
+
 /// Whom to count a request for.
 fn reporter_of<T>(request: &Request<T>) -> Reporter {
     if let Some(grant) = request.extensions().get::<Grant>() {
-        return Reporter::Token(Arc::clone(grant.token()));
+        return Reporter::Token(*grant.digest());
     }
-    let unix = request.extensions().get::<UdsConnectInfo>();
-    let credentials = unix.and_then(|unix| unix.peer_cred);
-    credentials.map_or(Reporter::Others, |credentials| Reporter::User(credentials.uid()))
+    if request.extensions().get::<Signed>().is_some() {
+        return Reporter::Signed;
+    }
+    let user = request.extensions().get::<Peer>().and_then(Peer::user);
+    user.map_or(Reporter::Others, Reporter::User)
 }
 
 #[tonic::async_trait]
@@ -187,9 +196,9 @@ impl IngestService for Ingest {
         &self,
         request: Request<v1::ReportRejectionRequest>,
     ) -> Result<Response<v1::ReportRejectionResponse>, Status> {
-        let reporter = reporter_of(&request);
+        let asker = Asker { reporter: reporter_of(&request), view: view_of(&request) };
         let result = match request.into_inner().report {
-            Some(report) => self.reported(reporter, vec!["report".to_owned()], vec![report]).await,
+            Some(report) => self.reported(asker, vec!["report".to_owned()], vec![report]).await,
             None => Err(Failure::Invalid {
                 field: "report".to_owned(),
                 value: String::new(),
@@ -208,13 +217,13 @@ impl IngestService for Ingest {
         &self,
         request: Request<v1::ReportRejectionsRequest>,
     ) -> Result<Response<v1::ReportRejectionsResponse>, Status> {
-        let reporter = reporter_of(&request);
+        let asker = Asker { reporter: reporter_of(&request), view: view_of(&request) };
         let reports = request.into_inner().reports;
         let bounded = Failure::bounds("reports", reports.len() as u64, 1, limits::REPORTS_MAX.into());
         let result = match bounded {
             Ok(()) => {
                 let fields = (0..reports.len()).map(|index| format!("reports[{index}]")).collect();
-                self.reported(reporter, fields, reports).await
+                self.reported(asker, fields, reports).await
             }
             Err(failure) => Err(failure),
         };

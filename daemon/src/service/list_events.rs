@@ -9,7 +9,7 @@ use refwatch_proto::{EncodedFrame, limits, v1};
 use refwatch_store::{Bounds, Logged, ReadError, Reader};
 
 use super::token;
-use crate::filter::Filter;
+use crate::filter::{Filter, Seen, View};
 use crate::log::{Log, Places, read_in_turn};
 use crate::status::Failure;
 use crate::subscriptions::{position_of, time};
@@ -49,6 +49,7 @@ struct Range {
 
 pub(super) async fn list(
     log: &Arc<Log>,
+    view: View,
     mut request: v1::ListEventsRequest,
 ) -> Result<EncodedFrame, Failure> {
     let page_size = Failure::or_default(
@@ -60,7 +61,7 @@ pub(super) async fn list(
     )?;
     let page_token = std::mem::take(&mut request.page_token);
     let wanted = Wanted {
-        filter: Filter::compile(request.filter.as_ref())?,
+        filter: Filter::compile(request.filter.as_ref(), view)?,
         until_us: time("until_us", request.until_us)?,
         newest_first: request.newest_first,
         page_size: page_size as usize,
@@ -212,14 +213,20 @@ impl Page<'_> {
                 return ControlFlow::Break(());
             }
         };
-        if !self.wanted.filter.passes(logged, place.uid, &place.path) {
+        let seen = self.wanted.filter.look(logged, place.uid, &place.path);
+        if matches!(seen, Seen::Nothing) {
             return ControlFlow::Continue(());
         }
         if self.items.len() >= self.wanted.page_size {
             return ControlFlow::Break(());
         }
         let mut item = Vec::with_capacity(512);
-        self.log.encoder().append(&mut item, logged, place);
+        match seen {
+            Seen::Instead(instead) => {
+                self.log.encoder().append(&mut item, &instead.0, &place.at(&instead.1));
+            }
+            Seen::Event | Seen::Nothing => self.log.encoder().append(&mut item, logged, place),
+        }
         if !self.items.is_empty() && self.bytes + item.len() > PAGE_BYTES_MAX {
             return ControlFlow::Break(());
         }

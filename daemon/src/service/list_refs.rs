@@ -8,7 +8,7 @@ use refwatch_proto::{limits, v1};
 use refwatch_store::{ReadError, Reader, RepositoryRow};
 
 use super::token;
-use crate::filter::{Refs, Repositories};
+use crate::filter::{Refs, Repositories, View};
 use crate::log::{Log, read_in_turn};
 use crate::status::Failure;
 use crate::subscriptions::alive_at;
@@ -35,6 +35,7 @@ struct Resume {
 
 /// What a request wants.
 struct Wanted {
+    view: View,
     repositories: Repositories,
     refs: Refs,
     page_size: usize,
@@ -43,6 +44,7 @@ struct Wanted {
 
 pub(super) async fn list(
     log: &Arc<Log>,
+    view: View,
     mut request: v1::ListRefsRequest,
 ) -> Result<v1::ListRefsResponse, Failure> {
     let page_size = Failure::or_default(
@@ -54,6 +56,7 @@ pub(super) async fn list(
     )?;
     let page_token = std::mem::take(&mut request.page_token);
     let wanted = Wanted {
+        view,
         repositories: Repositories::compile("", &request.repository_ids, &request.repository_globs)?,
         refs: Refs::compile(
             "",
@@ -91,9 +94,11 @@ fn page(log: &Log, wanted: &Wanted, from: Option<Resume>) -> Result<v1::ListRefs
     let mut repositories = reader.repositories().map_err(failed)?;
     repositories.retain(|row| {
         let path = log.directory().get(row.key).map(|entry| entry.path.clone());
+        let path = path.as_deref().unwrap_or(&row.path);
         row.uid >= from.uid
             && alive_at(row, from.sequence)
-            && wanted.repositories.pass(row.uid, path.as_deref().unwrap_or(&row.path))
+            && wanted.view.shows(path)
+            && wanted.repositories.pass(row.uid, path)
     });
     repositories.sort_by_key(|row| row.uid);
     let mut page = Page::default();

@@ -7,7 +7,7 @@ use refwatch_proto::{limits, v1};
 
 use super::token;
 use crate::directory::{Entry, Health};
-use crate::filter::Repositories;
+use crate::filter::{Repositories, View};
 use crate::log::{Log, read_in_turn};
 use crate::status::Failure;
 use crate::wire;
@@ -20,6 +20,7 @@ const ITEM_BYTES: usize = 6;
 
 pub(super) async fn list(
     log: &Arc<Log>,
+    view: &View,
     mut request: v1::ListRepositoriesRequest,
 ) -> Result<v1::ListRepositoriesResponse, Failure> {
     let page_size = Failure::or_default(
@@ -43,6 +44,7 @@ pub(super) async fn list(
     entries.retain(|entry| {
         entry.health != Health::Deleted
             && after.is_none_or(|after| entry.uid > after)
+            && view.shows(&entry.path)
             && wanted.pass(entry.uid, &entry.path)
     });
     entries.sort_by_key(|entry| entry.uid);

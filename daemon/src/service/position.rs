@@ -10,13 +10,14 @@ use tonic::metadata::MetadataMap;
 use super::Inner;
 use crate::barrier::SyncError;
 use crate::directory::Health;
-use crate::filter::parse_ids;
+use crate::filter::{View, parse_ids};
 use crate::log::Log;
 use crate::status::Failure;
 use crate::wire::hex16;
 
 pub(super) async fn get(
     inner: &Arc<Inner>,
+    view: View,
     request: &v1::GetPositionRequest,
     caller_waits: Option<Duration>,
 ) -> Result<v1::GetPositionResponse, Failure> {
@@ -30,7 +31,7 @@ pub(super) async fn get(
     let uids = parse_ids("repository_ids", &request.repository_ids)?;
     if request.sync {
         let timeout = Duration::from_millis(timeout_ms.into());
-        sync(inner, &uids, caller_waits.map_or(timeout, |caller| caller.min(timeout))).await?;
+        sync(inner, view, &uids, caller_waits.map_or(timeout, |caller| caller.min(timeout))).await?;
     }
     Ok(position(&inner.log))
 }
@@ -46,17 +47,19 @@ fn position(log: &Log) -> v1::GetPositionResponse {
     }
 }
 
-async fn sync(inner: &Arc<Inner>, uids: &[u64], timeout: Duration) -> Result<(), Failure> {
-    let timed_out = |pending| Failure::SyncTimeout {
+async fn sync(inner: &Arc<Inner>, view: View, uids: &[u64], timeout: Duration) -> Result<(), Failure> {
+    // How many repositories others have is not for everyone to know.
+    let pending_max = if view.is_limited() { 1 } else { u64::MAX };
+    let timed_out = |pending: u64| Failure::SyncTimeout {
         timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-        pending,
+        pending: pending.min(pending_max),
     };
     let deadline = Instant::now() + timeout;
     let turn = tokio::time::timeout_at(deadline.into(), Arc::clone(&inner.syncs).acquire_owned());
     let turn = turn.await.map_err(|_| timed_out(inner.barrier.pending()))?;
     let (shared, uids) = (Arc::clone(inner), uids.to_vec());
     let waiting = tokio::task::spawn_blocking(move || {
-        let reached = wait(&shared, &uids, deadline);
+        let reached = wait(&shared, &view, &uids, deadline);
         drop(turn);
         reached
     });
@@ -78,8 +81,8 @@ enum Reached {
 }
 
 /// Waits for the barrier; a repository that is not known yet is looked for with all others.
-fn wait(inner: &Inner, uids: &[u64], deadline: Instant) -> Reached {
-    let known = keys_of(&inner.log, uids);
+fn wait(inner: &Inner, view: &View, uids: &[u64], deadline: Instant) -> Reached {
+    let known = keys_of(&inner.log, view, uids);
     let wanted = match &known {
         Ok(keys) if keys.is_empty() => None,
         Ok(keys) => Some(keys.as_slice()),
@@ -88,16 +91,16 @@ fn wait(inner: &Inner, uids: &[u64], deadline: Instant) -> Reached {
     if let Err(error) = inner.barrier.sync(wanted, deadline) {
         return Reached::Not(error);
     }
-    match known.or_else(|_| keys_of(&inner.log, uids)) {
+    match known.or_else(|_| keys_of(&inner.log, view, uids)) {
         Ok(_) => Reached::Yes,
         Err((index, uid)) => Reached::Unknown(index, uid),
     }
 }
 
-/// The keys of repositories, or the first that is unknown or gone.
-fn keys_of(log: &Log, uids: &[u64]) -> Result<Vec<RepositoryKey>, (usize, u64)> {
+/// The keys of repositories, or the first that is unknown, gone or out of view.
+fn keys_of(log: &Log, view: &View, uids: &[u64]) -> Result<Vec<RepositoryKey>, (usize, u64)> {
     let key_of = |(index, uid): (usize, &u64)| match log.directory().by_uid(*uid) {
-        Some(entry) if entry.health != Health::Deleted => Ok(entry.key),
+        Some(entry) if entry.health != Health::Deleted && view.shows(&entry.path) => Ok(entry.key),
         Some(_) | None => Err((index, *uid)),
     };
     uids.iter().enumerate().map(key_of).collect()

@@ -94,6 +94,14 @@ fn table() -> Vec<(Failure, Code, &'static str, &'static [&'static str], bool)> 
         ),
         (Failure::Credentials, Code::Unauthenticated, "CREDENTIALS_INVALID", &[], false),
         (Failure::IngestNotAllowed, Code::PermissionDenied, "INGEST_NOT_ALLOWED", &[], false),
+        (
+            Failure::TooManyFailures { retry_after: std::time::Duration::from_millis(5) },
+            Code::ResourceExhausted,
+            "TOO_MANY_FAILURES",
+            &[],
+            true,
+        ),
+        (Failure::RightsChanged, Code::Unavailable, "RIGHTS_CHANGED", &[], true),
         (Failure::WatchNotAllowed, Code::PermissionDenied, "WATCH_NOT_ALLOWED", &[], false),
         (
             Failure::TooManyReports { limit: 9, retry_after: std::time::Duration::from_millis(5) },

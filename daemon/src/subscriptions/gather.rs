@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use refwatch_store::ReadError;
 
-use crate::filter::Filter;
+use crate::filter::{Filter, Seen};
 use crate::log::{Log, Segment};
-use crate::wire::{Batch, Frame};
+use crate::wire::{Batch, Frame, Place};
 
 /// Smallest encoding of an event, in bytes, from below.
 const EVENT_BYTES_MIN: usize = 128;
@@ -90,11 +90,16 @@ fn take_segment(
         if logged.sequence <= after {
             continue;
         }
-        if filter.passes(logged, entry.uid, &entry.path) {
-            let item = segment.encoded(log.encoder()).item(index);
-            batch.take(logged, |out| out.extend_from_slice(item))?;
-        } else {
-            batch.pass(logged);
+        match filter.look(logged, entry.uid, &entry.path) {
+            Seen::Event => {
+                let item = segment.encoded(log.encoder()).item(index);
+                batch.take(logged, |out| out.extend_from_slice(item))?;
+            }
+            Seen::Instead(instead) => {
+                let place = Place::of(entry).at(&instead.1);
+                batch.take(logged, |out| log.encoder().append(out, &instead.0, &place))?;
+            }
+            Seen::Nothing => batch.pass(logged),
         }
     }
     ControlFlow::Continue(())
@@ -130,10 +135,13 @@ pub(super) fn from_store(
                 return ControlFlow::Break(());
             }
         };
-        if filter.passes(&logged, place.uid, &place.path) {
-            batch.take(&logged, |out| log.encoder().append(out, &logged, place))?;
-        } else {
-            batch.pass(&logged);
+        match filter.look(&logged, place.uid, &place.path) {
+            Seen::Event => batch.take(&logged, |out| log.encoder().append(out, &logged, place))?,
+            Seen::Instead(instead) => {
+                let place = place.at(&instead.1);
+                batch.take(&logged, |out| log.encoder().append(out, &instead.0, &place))?;
+            }
+            Seen::Nothing => batch.pass(&logged),
         }
         scanned += 1;
         if scanned >= SCAN_EVENTS && batch.is_whole() {

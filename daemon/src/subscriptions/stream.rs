@@ -198,7 +198,7 @@ impl Subscription {
             biased;
             () = self.outlet.gone() => return Err(Stop::Client),
             () = self.drain.cancelled() => return Err(Stop::Draining),
-            () = revoked(self.grant.as_mut()) => return Err(Failure::Credentials.into()),
+            failure = revoked(self.grant.as_mut()) => return Err(failure.into()),
             changed = self.more.changed() => {
                 changed.map_err(|_| Failure::Bug("the log is gone".to_owned()))?;
                 return Ok(());
@@ -298,8 +298,8 @@ impl Subscription {
         if self.drain.is_cancelled() {
             return Err(Stop::Draining);
         }
-        if self.grant.as_mut().is_some_and(Grant::is_revoked) {
-            return Err(Failure::Credentials.into());
+        if let Some(grant) = &mut self.grant {
+            grant.still_holds()?;
         }
         if self.outlet.has_room() {
             return Ok(());
@@ -309,7 +309,7 @@ impl Subscription {
             biased;
             () = self.drain.cancelled() => Err(Stop::Draining),
             room = self.outlet.room() => Ok(room?),
-            () = revoked(self.grant.as_mut()) => Err(Failure::Credentials.into()),
+            failure = revoked(self.grant.as_mut()) => Err(failure.into()),
             () = tokio::time::sleep(self.all.stall_timeout) => Err(Stop::Stalled(since.elapsed())),
         }
     }
@@ -420,7 +420,7 @@ async fn passed(deadline: Option<std::time::Instant>) {
     }
 }
 
-async fn revoked(grant: Option<&mut Grant>) {
+async fn revoked(grant: Option<&mut Grant>) -> Failure {
     match grant {
         Some(grant) => grant.revoked().await,
         None => std::future::pending().await,

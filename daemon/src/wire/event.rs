@@ -44,6 +44,11 @@ impl Place {
         Self { uid, path: path.into(), format, field }
     }
 
+    /// The same repository under another path.
+    pub(crate) fn at(&self, path: &[u8]) -> Self {
+        Self::new(self.uid, path, self.format)
+    }
+
     /// A repository as it is called now.
     pub(crate) fn of(entry: &Entry) -> Self {
         Self::new(entry.uid, &entry.path, entry.format)

@@ -131,6 +131,40 @@ label! {
 }
 
 label! {
+    /// Why a connection was turned away.
+    ConnectionRefusal as "reason" {
+        /// There were too many already.
+        Total = "total",
+        /// There were too many of its peer already.
+        Peer = "peer",
+        /// TLS was not agreed on: no certificate, an unknown one, or no TLS.
+        Tls = "tls",
+        /// Its user may not connect to the Unix socket.
+        User = "user",
+    }
+}
+
+label! {
+    /// Why a call's credentials were not enough.
+    AuthFailure as "reason" {
+        /// There were none.
+        Missing = "missing",
+        /// Its token is not known.
+        Unknown = "unknown",
+        /// Its token is known, and not for this; or nobody may do this without one.
+        Scope = "scope",
+        /// Its signature does not hold.
+        Signature = "signature",
+        /// It was signed too long ago, or the clocks are apart.
+        Late = "late",
+        /// Its signature was taken before.
+        Replayed = "replayed",
+        /// Too many failed before it: its credentials were not looked at.
+        Limited = "limited",
+    }
+}
+
+label! {
     /// A gRPC status code, numbered as in gRPC's `statuscodes.md`.
     GrpcCode as "code" {
         /// 0.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use refwatch_ops::{
-    Check, Drain, Limits, Liveness, Metrics, Ops, Readiness, Status, StatusSource, router, serve,
+    Audience, Check, Drain, Limits, Liveness, Metrics, Ops, Readiness, Status, StatusSource, router, serve,
 };
 use tokio::{net::TcpListener, sync::oneshot};
 use ureq::{Agent, http::Response};
@@ -59,6 +59,7 @@ impl Server {
             readiness: readiness.clone(),
             liveness: liveness.clone(),
             status: source,
+            status_audience: Audience::ThisMachine,
         };
         let (stop, stopped) = oneshot::channel();
         let (bound, address) = std::sync::mpsc::sync_channel(1);

@@ -123,7 +123,9 @@ impl Failure {
             | ErrorReason::LogCorrupt
             | ErrorReason::ServerStarting
             | ErrorReason::TooManyReports
-            | ErrorReason::WatchNotAllowed => None,
+            | ErrorReason::WatchNotAllowed
+            | ErrorReason::TooManyFailures
+            | ErrorReason::RightsChanged => None,
         }
     }
 
@@ -183,6 +185,8 @@ fn of_reason(reason: ErrorReason, code: Code) -> FailureKind {
         | ErrorReason::SyncTimeout
         | ErrorReason::ServerDraining
         | ErrorReason::ServerStarting
+        | ErrorReason::TooManyFailures
+        | ErrorReason::RightsChanged
         | ErrorReason::StoreUnavailable => FailureKind::Transient,
         ErrorReason::CredentialsInvalid | ErrorReason::IngestNotAllowed | ErrorReason::WatchNotAllowed => {
             FailureKind::Denied

@@ -251,14 +251,30 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
     path(
         "grpc.socket",
         "\"/run/refwatch/grpc.sock\"",
-        "A Unix socket on which gRPC is served as well. Who can connect may watch and report.",
+        "A Unix socket on which gRPC is served as well. Who can connect may watch and report: its owner and group, or \
+         those that grpc.socket_users and grpc.socket_groups name.",
         |d| d.settings.grpc.socket.as_deref(),
         |d, v| d.settings.grpc.socket = Some(v),
+    ),
+    row(
+        "grpc.socket_users",
+        "Users, by name or number, that may connect to grpc.socket. Where this or grpc.socket_groups names somebody, the \
+         socket's mode is 0666 and only those are let in, as the kernel tells who connects. In a variable, with commas.",
+        Kind::Names { get: |d| &d.settings.grpc.socket_users, set: |d, v| d.settings.grpc.socket_users = v },
+    ),
+    row(
+        "grpc.socket_groups",
+        "Groups, by name or number, whose members may connect to grpc.socket.",
+        Kind::Names {
+            get: |d| &d.settings.grpc.socket_groups,
+            set: |d, v| d.settings.grpc.socket_groups = v,
+        },
     ),
     path(
         "grpc.tls_certificate",
         "\"/etc/refwatch/tls.crt\"",
-        "PEM file of the server's certificate and those between it and its authority. Needs grpc.tls_key.",
+        "PEM file of the server's certificate and those between it and its authority. Needs grpc.tls_key. Read again when \
+         it changes, as all files of tokens, secrets, keys and certificates are.",
         |d| d.tls_certificate.as_deref(),
         |d, v| d.tls_certificate = Some(v),
     ),
@@ -279,10 +295,33 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
     path(
         "grpc.token_file",
         "\"/etc/refwatch/tokens\"",
-        "File with one bearer token a line; clients must send one of them. scope=ingest behind a token lets it report \
-         and not watch, scope=watch,ingest both.",
+        "File with one bearer token a line, or its hash as `refwatch token` makes it; clients must send one of them. \
+         scope=ingest behind a token lets it report and not watch, scope=watch,ingest both; repository=GLOB, as often as \
+         wanted, limits it to repositories by their paths.",
         |d| d.settings.grpc.token_file.as_deref(),
         |d, v| d.settings.grpc.token_file = Some(v),
+    ),
+    path(
+        "grpc.shared_secret_file",
+        "\"/etc/refwatch/secret\"",
+        "File with the secret that reports may be signed with, and in a second line the one before while hosts change \
+         over.",
+        |d| d.settings.grpc.shared_secret_file.as_deref(),
+        |d, v| d.settings.grpc.shared_secret_file = Some(v),
+    ),
+    number(
+        "grpc.connections_max",
+        (1, 1_000_000),
+        "Connections at a time.",
+        |d| d.settings.grpc.connections_max as u64,
+        |d, v| d.settings.grpc.connections_max = narrow(v),
+    ),
+    number(
+        "grpc.connections_per_peer_max",
+        (1, 1_000_000),
+        "Connections at a time of one address (of IPv6, of one /64), and of one user of the Unix socket.",
+        |d| d.settings.grpc.connections_per_peer_max as u64,
+        |d, v| d.settings.grpc.connections_per_peer_max = narrow(v),
     ),
     row(
         "grpc.allow_plaintext",
@@ -330,8 +369,18 @@ pub(in super::super) const SETTINGS: &[Setting] = &[
     ),
     row(
         "http.address",
-        "Where probes, metrics and the status page are served; off for nowhere.",
+        "Where probes, metrics and the status page are served; off for nowhere. Without TLS and tokens on any address: \
+         probes and metrics name no repository, ref or peer.",
         Kind::AddressOrOff { get: |d| d.settings.http.address, set: |d, v| d.settings.http.address = v },
+    ),
+    row(
+        "http.expose_status",
+        "Shows /status, which names repositories and subscribers, to whoever reaches http.address. Without it only this \
+         machine sees it, by a loopback address.",
+        Kind::Switch {
+            get: |d| d.settings.http.expose_status,
+            set: |d, v| d.settings.http.expose_status = v,
+        },
     ),
     word(
         "log.level",

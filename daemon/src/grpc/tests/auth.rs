@@ -14,7 +14,10 @@ use super::harness::*;
 use crate::grpc::{BindError, GrpcServer, Inherited};
 use crate::settings::TlsSettings;
 
-async fn info(client: &mut Client, token: Option<&str>) -> Result<v1::GetServerInfoResponse, Status> {
+pub(super) async fn info(
+    client: &mut Client,
+    token: Option<&str>,
+) -> Result<v1::GetServerInfoResponse, Status> {
     let mut request = Request::new(v1::GetServerInfoRequest {});
     if let Some(token) = token {
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -124,12 +127,12 @@ fn an_address_that_is_taken_is_told_at_once() {
     assert_eq!(inherited.local_addr(), settings.grpc.address);
 }
 
-struct Keys {
-    authority: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
+pub(super) struct Keys {
+    pub(super) authority: rcgen::CertifiedIssuer<'static, rcgen::KeyPair>,
 }
 
 impl Keys {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let authority = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap());
@@ -137,7 +140,7 @@ impl Keys {
     }
 
     /// Certificate and key in PEM.
-    fn issue(&self, name: &str) -> (String, String) {
+    pub(super) fn issue(&self, name: &str) -> (String, String) {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.authority).unwrap().pem(), key.serialize_pem())

@@ -10,6 +10,7 @@ use refwatch_store::RepositoryKey;
 
 use super::Inner;
 use crate::directory::{Entry, Health};
+use crate::filter::View;
 use crate::intake::Standing;
 use crate::status::Failure;
 use crate::wire::from_hex16;
@@ -17,16 +18,17 @@ use crate::wire::from_hex16;
 /// The one repository that all reports are about. The first of them names it in `fields[0]`.
 ///
 /// # Errors
-/// [`Failure`] for a report that names none, one that is not known, or another than the first.
+/// [`Failure`] for a report that names none, one that is not known or not in view, or another than the first.
 pub(super) fn of_all(
     inner: &Inner,
+    view: &View,
     fields: &[String],
     reports: &[RejectionReport],
 ) -> Result<Arc<Entry>, Failure> {
     let (first_field, first) = (&fields[0], &reports[0]);
-    let key = key_of(inner, first_field, first)?;
+    let key = key_of(inner, view, first_field, first)?;
     for (field, report) in fields.iter().zip(reports).skip(1) {
-        if report.repository != first.repository && key_of(inner, field, report)? != key {
+        if report.repository != first.repository && key_of(inner, view, field, report)? != key {
             return Err(Failure::Invalid {
                 field: field_of(field, report),
                 value: value_of(report),
@@ -49,7 +51,16 @@ pub(super) fn not_read(field: &str, report: &RejectionReport) -> Failure {
     Failure::NotRead { field: field_of(field, report), value: value_of(report) }
 }
 
-fn key_of(inner: &Inner, field: &str, report: &RejectionReport) -> Result<RepositoryKey, Failure> {
+fn key_of(
+    inner: &Inner,
+    view: &View,
+    field: &str,
+    report: &RejectionReport,
+) -> Result<RepositoryKey, Failure> {
+    // What is out of view is not known, whatever the roots hold.
+    let shown = |key: &RepositoryKey| {
+        !view.is_limited() || inner.log.directory().get(*key).is_some_and(|entry| view.shows(&entry.path))
+    };
     let key = match &report.repository {
         None => None,
         Some(Repository::RepositoryId(id)) => {
@@ -70,7 +81,9 @@ fn key_of(inner: &Inner, field: &str, report: &RejectionReport) -> Result<Reposi
             if path.components().any(|part| part == Component::ParentDir) {
                 return Err(invalid(field, report, "has a .. in it"));
             }
-            match inner.intake.find(path).as_slice() {
+            let mut found = inner.intake.find(path);
+            found.retain(shown);
+            match found.as_slice() {
                 [] => Some(None),
                 [key] => Some(Some(*key)),
                 _ => return Err(invalid(field, report, "is there below several roots: give it from / on")),
@@ -79,7 +92,7 @@ fn key_of(inner: &Inner, field: &str, report: &RejectionReport) -> Result<Reposi
     };
     let key =
         key.ok_or_else(|| invalid(field, report, "is missing: give repository_id or repository_path"))?;
-    let followed = key.filter(|key| inner.intake.standing(*key) != Standing::Unknown);
+    let followed = key.filter(|key| shown(key) && inner.intake.standing(*key) != Standing::Unknown);
     followed.ok_or_else(|| not_found(field, report))
 }
 
