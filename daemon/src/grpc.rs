@@ -38,7 +38,7 @@ use crate::subscriptions::{Caller, Subscriptions};
 use gate::Gate;
 pub(crate) use gate::Signed;
 use health::Health;
-use incoming::{Doorkeeper, Incoming};
+use incoming::{Doorkeeper, Incoming, Listener};
 pub(crate) use listen::BindError;
 use listen::Listeners;
 pub(crate) use peer::Peer;
@@ -192,10 +192,12 @@ impl GrpcServer {
                 Ok(())
             });
         };
-        let (taking, incoming) = Doorkeeper::new(places.clone(), metrics.clone(), tls, None).tcp(tcp);
+        let (taking, incoming) =
+            Doorkeeper::new(places.clone(), metrics.clone(), tls, None).take(Listener::Tcp(tcp));
         serve(incoming, Box::pin(taking));
         if let Some(unix) = unix {
-            let (taking, incoming) = Doorkeeper::new(places, metrics.clone(), None, self.users).unix(unix);
+            let (taking, incoming) =
+                Doorkeeper::new(places, metrics.clone(), None, self.users).take(Listener::Unix(unix));
             serve(incoming, Box::pin(taking));
         }
         let chores = chores(&health, self.files, &subscriptions, &metrics);

@@ -175,12 +175,17 @@ fn git(dir: &Path, args: &[&str], input: Option<&str>) {
     assert!(child.wait().unwrap().success(), "git {args:?}");
 }
 
-/// A bare repository with `commits` commits in a line; returns their ids, the oldest first.
-fn repository(path: &Path, commits: usize) -> Vec<String> {
+/// A bare repository with `count` commits in a line; returns their ids, the oldest first.
+fn repository(path: &Path, count: usize) -> Vec<String> {
     fs::create_dir_all(path).unwrap();
     git(path, &["init", "-q", "--bare", "-b", "main", "."], None);
+    commits(path, count)
+}
+
+/// Makes commits in a line, of which `main` is the last; returns their ids, the oldest first.
+fn commits(path: &Path, count: usize) -> Vec<String> {
     let mut stream = String::new();
-    for at in 0..commits {
+    for at in 0..count {
         let time = 1_700_000_000 + at;
         stream += &format!("commit refs/heads/main\ncommitter a <a@b> {time} +0000\ndata 1\nx\n");
     }

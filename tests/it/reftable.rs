@@ -1,6 +1,5 @@
 //! Refs in tables: what is new is told from the tables that are new.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -146,13 +145,8 @@ fn without_logs_what_was_compacted_away_says_so() {
     for value in commits.iter().cycle().take(80) {
         stage.repo.update(&format!("update refs/heads/main {value}\n"));
     }
-    let next: BTreeMap<&str, &str> =
-        commits.iter().zip(commits.iter().cycle().skip(1)).map(|(old, new)| (&**old, &**new)).collect();
     let events = stage.events();
-    for event in &events {
-        let bridges = next[&*event.old_oid] != event.new_oid;
-        assert!(event.coalesced || !bridges, "passed over in silence: {event:#?}");
-    }
+    validate::bridges_said(&events, &commits);
     assert_eq!(events.last().map(|event| &event.new_oid), commits.last());
     stage.validate();
 }

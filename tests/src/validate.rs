@@ -289,6 +289,20 @@ pub fn all(recording: &Recording, disk: &State) {
     truthful(&recording.base, &recording.events, disk);
 }
 
+/// Unbroken: of a ref that was given each of `values` after the other, round and round, no event passes over one in
+/// silence.
+///
+/// # Panics
+/// When one does.
+pub fn bridges_said(events: &[GitEvent], values: &[String]) {
+    let next: BTreeMap<&str, &str> =
+        values.iter().zip(values.iter().cycle().skip(1)).map(|(old, new)| (&**old, &**new)).collect();
+    for event in events {
+        let bridges = next[&*event.old_oid] != event.new_oid;
+        assert!(event.coalesced || !bridges, "passed over in silence: {event:#?}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -48,6 +48,28 @@ enum Stream {
 /// Connections, in the order in which they are known.
 pub(super) type Incoming = mpsc::Receiver<io::Result<Connection>>;
 
+/// Where connections come from.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Stream, Door)> {
+        Ok(match self {
+            Listener::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                (Stream::Tcp(stream), Door::Tcp(address))
+            }
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let door = Door::Unix(credentials(&stream));
+                (Stream::Unix(stream), door)
+            }
+        })
+    }
+}
+
 /// What lets connections in, and turns them away.
 #[derive(Clone)]
 pub(super) struct Doorkeeper {
@@ -68,8 +90,8 @@ impl Doorkeeper {
         Self { places, metrics, quiet: Arc::default(), tls, users: users.map(Arc::new) }
     }
 
-    /// Takes connections of a TCP listener until nobody wants them any more. The future is to be run beside the server.
-    pub(super) fn tcp(self, listener: TcpListener) -> (impl Future<Output = ()> + Send, Incoming) {
+    /// Takes connections until nobody wants them any more. The future is to be run beside the server.
+    pub(super) fn take(self, listener: Listener) -> (impl Future<Output = ()> + Send, Incoming) {
         let (sender, incoming) = mpsc::channel(CONNECTIONS_QUEUED_MAX);
         let taking = async move {
             let mut arriving = JoinSet::new();
@@ -78,36 +100,10 @@ impl Doorkeeper {
                     () = sender.closed() => return,
                     Some(_) = arriving.join_next() => {}
                     accepted = listener.accept() => match accepted {
-                        Ok((stream, address)) => {
-                            let door = Door::Tcp(address);
+                        Ok((stream, door)) => {
                             if let Some(place) = self.place(door) {
                                 let (this, sender) = (self.clone(), sender.clone());
-                                arriving.spawn(async move { this.arrive_tcp(stream, door, place, sender).await });
-                            }
-                        }
-                        Err(error) => pause_after(&error).await,
-                    },
-                }
-            }
-        };
-        (taking, incoming)
-    }
-
-    /// The same for a Unix socket.
-    pub(super) fn unix(self, listener: UnixListener) -> (impl Future<Output = ()> + Send, Incoming) {
-        let (sender, incoming) = mpsc::channel(CONNECTIONS_QUEUED_MAX);
-        let taking = async move {
-            let mut arriving = JoinSet::new();
-            loop {
-                tokio::select! {
-                    () = sender.closed() => return,
-                    Some(_) = arriving.join_next() => {}
-                    accepted = listener.accept() => match accepted {
-                        Ok((stream, _)) => {
-                            let door = Door::Unix(credentials(&stream));
-                            if let Some(place) = self.place(door) {
-                                let (this, sender) = (self.clone(), sender.clone());
-                                arriving.spawn(async move { this.arrive_unix(stream, door, place, sender).await });
+                                arriving.spawn(async move { this.arrive(stream, door, place, sender).await });
                             }
                         }
                         Err(error) => pause_after(&error).await,
@@ -128,47 +124,52 @@ impl Doorkeeper {
         }
     }
 
-    async fn arrive_tcp(
+    async fn arrive(
         self,
-        stream: TcpStream,
+        stream: Stream,
         door: Door,
         place: Place,
         sender: mpsc::Sender<io::Result<Connection>>,
     ) {
+        let admitted = match stream {
+            Stream::Tcp(stream) => self.admit_tcp(stream, door).await,
+            Stream::Unix(_) => self.admit_unix(door).await.map(|()| stream),
+            Stream::Tls(_) => Ok(stream),
+        };
+        match admitted {
+            // Whoever served it may have ended meanwhile.
+            Ok(stream) => {
+                sender.send(Ok(Connection { stream, peer: Peer::new(door), _place: place })).await.ok();
+            }
+            Err((refusal, detail)) => self.turn_away(door, refusal, &detail),
+        }
+    }
+
+    async fn admit_tcp(&self, stream: TcpStream, door: Door) -> Result<Stream, (ConnectionRefusal, String)> {
         if let Err(error) = tune(&stream) {
             tracing::debug!(peer = %door, %error, "a connection ended before it was tuned");
         }
-        let stream = match self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.borrow().clone())) {
-            None => Stream::Tcp(stream),
-            Some(acceptor) => match tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-                Ok(Err(error)) => return self.turn_away(door, ConnectionRefusal::Tls, &error.to_string()),
-                Err(_) => return self.turn_away(door, ConnectionRefusal::Tls, "it took too long"),
-            },
+        let Some(acceptor) = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls.borrow().clone())) else {
+            return Ok(Stream::Tcp(stream));
         };
-        // Whoever served it may have ended meanwhile.
-        sender.send(Ok(Connection { stream, peer: Peer::new(door), _place: place })).await.ok();
+        match tokio::time::timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
+            Ok(Err(error)) => Err((ConnectionRefusal::Tls, error.to_string())),
+            Err(_) => Err((ConnectionRefusal::Tls, "it took too long".to_owned())),
+        }
     }
 
-    async fn arrive_unix(
-        self,
-        stream: UnixStream,
-        door: Door,
-        place: Place,
-        sender: mpsc::Sender<io::Result<Connection>>,
-    ) {
-        if let Some(users) = self.users.clone() {
-            let asking = tokio::task::spawn_blocking(move || match door {
-                Door::Unix(Some(credentials)) => users.admits(credentials),
-                Door::Unix(None) | Door::Tcp(_) => false,
-            });
-            if !asking.await.unwrap_or(false) {
-                let detail = "neither grpc.socket_users nor grpc.socket_groups lets it in";
-                return self.turn_away(door, ConnectionRefusal::User, detail);
-            }
+    async fn admit_unix(&self, door: Door) -> Result<(), (ConnectionRefusal, String)> {
+        let Some(users) = self.users.clone() else { return Ok(()) };
+        let asking = tokio::task::spawn_blocking(move || match door {
+            Door::Unix(Some(credentials)) => users.admits(credentials),
+            Door::Unix(None) | Door::Tcp(_) => false,
+        });
+        if asking.await.unwrap_or(false) {
+            return Ok(());
         }
-        let stream = Stream::Unix(stream);
-        sender.send(Ok(Connection { stream, peer: Peer::new(door), _place: place })).await.ok();
+        let detail = "neither grpc.socket_users nor grpc.socket_groups lets it in";
+        Err((ConnectionRefusal::User, detail.to_owned()))
     }
 
     fn turn_away(&self, door: Door, refusal: ConnectionRefusal, detail: &str) {

@@ -10,7 +10,7 @@ use refwatch_proto::v1::watch_events_request::Start;
 use refwatch_watcher::layout::probe;
 use refwatch_watcher::scan;
 
-use crate::{PATIENCE, World, git, next, resident_mb, summary, watch};
+use crate::{PATIENCE, World, commits, git, next, resident_mb, summary, watch};
 
 const REFS: usize = 1_000_000;
 /// Runs of which the fastest counts, since others share the machine.
@@ -41,19 +41,6 @@ fn read_all(path: &Path) {
         usize::from(status.unwrap().success())
     });
     println!("peer, git for-each-ref:          {took:.0} ms");
-}
-
-/// Commits that nothing needs to hold, the oldest first.
-fn commits(path: &Path, count: usize) -> Vec<String> {
-    let mut stream = String::new();
-    for at in 0..count {
-        let time = 1_700_000_000 + at;
-        stream += &format!("commit refs/heads/main\ncommitter a <a@b> {time} +0000\ndata 1\nx\n");
-    }
-    git(path, &["fast-import", "--quiet"], Some(&stream));
-    let list =
-        Command::new("git").args(["rev-list", "--reverse", "main"]).current_dir(path).output().unwrap();
-    String::from_utf8(list.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
 /// Latencies in microseconds from the end of each change to its event.
