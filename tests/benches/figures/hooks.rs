@@ -94,19 +94,31 @@ fn compile(dir: &Path, name: &str, source: &str) -> PathBuf {
     to
 }
 
-/// The program of the hooks, linked statically as it is meant to be installed. In a target directory of its own: the
-/// flag would have everything else built anew.
+/// The program of the hooks, linked statically as it is meant to be installed: with musl where Rust has that target
+/// (`rustup target add`), which starts in half the time. In a target directory of its own: the flag would have everything
+/// else built anew.
 fn refwatch_hook() -> PathBuf {
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join("static-hook");
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "-p", "refwatch-hook", "--target-dir"])
-        .arg(&target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .status()
-        .unwrap();
-    assert!(status.success(), "the program of the hooks must build");
-    target.join("release/refwatch-hook")
+    let musl = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--quiet", "--release", "-p", "refwatch-hook", "--target-dir"]).arg(&target);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    let release = if has_target(&musl) {
+        command.args(["--target", &musl]);
+        target.join(&musl).join("release")
+    } else {
+        command.env("RUSTFLAGS", "-C target-feature=+crt-static");
+        target.join("release")
+    };
+    assert!(command.status().unwrap().success(), "the program of the hooks must build");
+    println!("refwatch-hook is {}", release.display());
+    release.join("refwatch-hook")
+}
+
+/// Whether Rust can build for it.
+fn has_target(name: &str) -> bool {
+    let asked = Command::new("rustc").args(["--print", "target-libdir", "--target", name]).output().unwrap();
+    Path::new(String::from_utf8(asked.stdout).unwrap().trim()).is_dir()
 }
 
 fn install(git_dir: &Path, program: &Path, hooks: &[&str]) {

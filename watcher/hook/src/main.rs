@@ -25,8 +25,9 @@
 //! A signal that ends this program alone does not end those it runs.
 //!
 //! # Cost
-//! Nearly all that it costs is being started. Linked statically (`RUSTFLAGS="-C target-feature=+crt-static"`, or a musl
-//! target) it costs little more than an empty program; loading the C library takes longer than all it does itself. Where
+//! Nearly all that it costs is being started. Linked statically with musl (`--target x86_64-unknown-linux-musl`) it starts
+//! in less time than an empty C program that is linked statically with glibc: 0.2 ms beside 0.38. With glibc
+//! (`RUSTFLAGS="-C target-feature=+crt-static"`) it is 0.48, and loading a shared C library takes longer than all of that. Where
 //! there are no other hooks, looking for them costs two system calls that fail.
 
 mod call;
