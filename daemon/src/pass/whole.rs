@@ -77,7 +77,11 @@ pub(super) fn look(
         );
     }
     state.looked = true;
-    state.waits_no_longer(|waits| waits.settling = None);
+    state.waits_no_longer(|waits| {
+        waits.settling = None;
+        waits.followed = None;
+        waits.came.clear();
+    });
     let origin = match why {
         Whole::Startup => Origin::Startup,
         Whole::Sweep | Whole::Poll | Whole::Retry => Origin::Sweep,
