@@ -3,32 +3,37 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
+/// Words that are taken at once, each by a lane of its own: as many as the processor multiplies while one product is under
+/// way.
+const LANES: usize = 8;
+const BLOCK_BYTES: usize = 8 * LANES;
+
 /// A number that stands for some bytes, by a key that changes with each run: whoever writes the file cannot know two
-/// contents with the same one. Four independent lanes, since the file is read at the speed of memory.
+/// contents with the same one.
 pub(super) fn content(bytes: &[u8]) -> u64 {
-    static KEYS: LazyLock<[u64; 8]> = LazyLock::new(|| {
+    static KEYS: LazyLock<([u64; LANES], [u64; LANES])> = LazyLock::new(|| {
         let random = RandomState::new();
-        std::array::from_fn(|index| random.hash_one(index) | 1)
+        let keys = |from| std::array::from_fn(|index| random.hash_one(from + index) | 1);
+        (keys(0), keys(LANES))
     });
     let fold = |left: u64, right: u64| {
         let product = u128::from(left) * u128::from(right);
         let [high, low] = [product >> 64, product & u128::from(u64::MAX)];
         u64::try_from(high ^ low).expect("64 bits")
     };
-    let keys = &*KEYS;
-    let mut lanes = [keys[0], keys[1], keys[2], keys[3]];
-    let (blocks, rest) = bytes.as_chunks::<32>();
-    let mut add = |block: &[u8; 32]| {
+    let (mut lanes, keys) = *KEYS;
+    let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
+    let mut add = |block: &[u8; BLOCK_BYTES]| {
         let (words, _) = block.as_chunks::<8>();
-        for (lane, (word, key)) in lanes.iter_mut().zip(words.iter().zip(&keys[4..])) {
+        for (lane, (word, key)) in lanes.iter_mut().zip(words.iter().zip(&keys)) {
             // Added and not only multiplied: a word that makes the product vanish does not forget those before.
             *lane = fold(*lane ^ u64::from_le_bytes(*word), *key).wrapping_add(lane.rotate_left(29));
         }
     };
     blocks.iter().for_each(&mut add);
-    let mut last = [0; 32];
+    let mut last = [0; BLOCK_BYTES];
     last[..rest.len()].copy_from_slice(rest);
     add(&last);
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-    lanes.into_iter().fold(fold(length ^ keys[4], keys[5]), |sum, lane| fold(sum ^ lane, keys[6]) ^ lane)
+    lanes.into_iter().fold(fold(length ^ keys[0], keys[1]), |sum, lane| fold(sum ^ lane, keys[2]) ^ lane)
 }
