@@ -37,3 +37,25 @@ pub(super) fn content(bytes: &[u8]) -> u64 {
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     lanes.into_iter().fold(fold(length ^ keys[0], keys[1]), |sum, lane| fold(sum ^ lane, keys[2]) ^ lane)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_byte_and_the_length_count() {
+        let bytes: Vec<u8> = (0..=u8::MAX).collect();
+        let mut seen: BTreeSet<u64> = (0..=bytes.len()).map(|length| content(&bytes[..length])).collect();
+        assert_eq!(seen.len(), bytes.len() + 1, "each length");
+        // Zeroes fill the last block, so they are to be told from the end.
+        let zeroes: BTreeSet<u64> = (0..200).map(|length| content(&[0; 200][..length])).collect();
+        assert_eq!(zeroes.len(), 200);
+        for at in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert!(seen.insert(content(&other)), "byte {at}");
+        }
+    }
+}
