@@ -46,8 +46,8 @@ const fn mixed(value: u64) -> u64 {
     value ^ value >> 31
 }
 
-/// True for a process that is `git pack-refs`, which `git gc` and `git maintenance` run as well; false where that cannot
-/// be told. Read from `/proc/PID/cmdline` (proc_pid_cmdline(5)).
+/// True for a process that is `git pack-refs` (since 2.52 also `git refs optimize`), which `git gc` and `git maintenance`
+/// run as well; false where that cannot be told. Read from `/proc/PID/cmdline` (proc_pid_cmdline(5)).
 pub(crate) fn packs_refs(pid: u32) -> bool {
     read_proc(&format!("{pid}/cmdline"), is_pack_refs).unwrap_or(false)
 }
@@ -66,6 +66,7 @@ fn is_pack_refs(arguments: &[u8]) -> bool {
                 arguments.next();
             }
             option if option.starts_with(b"-") => {}
+            b"refs" => return arguments.next() == Some(b"optimize"),
             command => return command == b"pack-refs",
         }
     }
@@ -109,11 +110,13 @@ mod tests {
             "/usr/lib/git-core/git pack-refs --all",
             "git -c gc.auto=0 -C repo.git --git-dir . --no-pager pack-refs",
             "/usr/lib/git-core/git-pack-refs --all",
+            "git --no-pager refs optimize --all",
         ] {
             assert!(packs(line), "{line}");
         }
         for line in [
             "git push origin pack-refs",
+            "git refs migrate --ref-format=reftable",
             "git -C pack-refs update-ref refs/heads/a b",
             "git --namespace pack-refs update-ref refs/heads/a b",
             "git-receive-pack pack-refs",
