@@ -341,13 +341,20 @@ fn packed(runtime: &tokio::runtime::Runtime) {
 }
 
 fn bulk(runtime: &tokio::runtime::Runtime) {
+    bulk_of(runtime, "in one directory", |at| format!("refs/heads/n{at:06}"));
+    bulk_of(runtime, "in 200 directories that come with them", |at| {
+        format!("refs/heads/{:03}/n{at:06}", at / 500)
+    });
+}
+
+fn bulk_of(runtime: &tokio::runtime::Runtime, which: &str, name_of: impl Fn(usize) -> String) {
     let mut world = World::new();
     let path = world.root().join("a.git");
     let oids = repository(&path, 10);
     world.serve();
     let mut input = String::from("start\n");
     for at in 0..100_000 {
-        input += &format!("create refs/heads/n{at:06} {}\n", oids[at % oids.len()]);
+        input += &format!("create {} {}\n", name_of(at), oids[at % oids.len()]);
     }
     input += "commit\n";
     runtime.block_on(async {
@@ -368,7 +375,7 @@ fn bulk(runtime: &tokio::runtime::Runtime) {
         }
         let held = Instant::now();
         let (git_took, returned) = writer.await.unwrap();
-        println!("git update-ref --stdin of 100,000 refs: {} ms", git_took.as_millis());
+        println!("git update-ref --stdin of 100,000 refs {which}: {} ms", git_took.as_millis());
         println!(
             "all events held {} ms after git returned, in {} transactions",
             held.saturating_duration_since(returned).as_millis(),
