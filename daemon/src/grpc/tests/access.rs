@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use refwatch_ops::metrics::{AuthFailure, ConnectionRefusal, ReportOutcome};
+use refwatch_proto::client::Signer;
 use refwatch_proto::v1;
 use refwatch_proto::v1::git_event_service_client::GitEventServiceClient;
 use refwatch_proto::v1::ingest_service_client::IngestServiceClient;
 use refwatch_proto::v1::rejection_report::Repository;
-use ring::{digest, hmac};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -214,13 +214,10 @@ fn signed(secret: &str, path: &str, timestamp_us: i64) -> Request<v1::ReportReje
         ..Default::default()
     };
     let message = v1::ReportRejectionRequest { report: Some(report) };
-    let body = digest::digest(&digest::SHA256, &message.encode_to_vec());
-    let text = format!("{path}\n{timestamp_us}\n{}", data_encoding::HEXLOWER.encode(body.as_ref()));
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    let tag = data_encoding::HEXLOWER.encode(hmac::sign(&key, text.as_bytes()).as_ref());
+    let signature = Signer::new(secret).unwrap().signature(path, timestamp_us, &message.encode_to_vec());
     let mut request = Request::new(message);
     request.metadata_mut().insert("refwatch-timestamp", timestamp_us.to_string().parse().unwrap());
-    request.metadata_mut().insert("refwatch-signature", format!("sha256={tag}").parse().unwrap());
+    request.metadata_mut().insert("refwatch-signature", signature.parse().unwrap());
     request
 }
 
