@@ -87,7 +87,8 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
         Plan::Whole { why, .. } => whole::look(engine, repository, &mut state, &pending, why),
         Plan::Named => named::look(engine, repository, &mut state, &pending),
         Plan::Packed => packed::look(engine, repository, &mut state, pending),
-        Plan::Tables => tables::look(engine, repository, &mut state, &pending),
+        Plan::Tables => tables::look(engine, repository, &mut state, &pending, Whole::Notified),
+        Plan::PolledTables => tables::poll(engine, repository, &mut state, &pending),
     };
     let kind = plan.kind();
     engine.metrics.passes.inc(kind);
@@ -104,6 +105,7 @@ enum Plan {
     Named,
     Packed,
     Tables,
+    PolledTables,
     Whole { why: Whole, packed: bool },
 }
 
@@ -112,7 +114,7 @@ impl Plan {
         match self {
             Plan::Nothing | Plan::Named | Plan::Tables => PassKind::Ref,
             Plan::Packed | Plan::Whole { packed: true, .. } => PassKind::Packed,
-            Plan::Whole { why: Whole::Poll, .. } => PassKind::Poll,
+            Plan::PolledTables | Plan::Whole { why: Whole::Poll, .. } => PassKind::Poll,
             Plan::Whole { why: Whole::Sweep, .. } => PassKind::Sweep,
             Plan::Whole { why: Whole::Startup, .. } => PassKind::Startup,
             Plan::Whole { why: Whole::Notified | Whole::Overflow | Whole::Retry, .. } => PassKind::Full,
@@ -126,7 +128,12 @@ fn plan(state: &State, pending: &Pending) -> Plan {
     if !state.looked {
         Plan::Whole { why: pending.whole.unwrap_or(Whole::Notified), packed: false }
     } else if let Some(why) = pending.whole {
-        Plan::Whole { why, packed: false }
+        let is_well = state.trouble.is_none() && !notified;
+        if why == Whole::Poll && is_well && !state.stacks.is_empty() {
+            Plan::PolledTables
+        } else {
+            Plan::Whole { why, packed: false }
+        }
     } else if notified || of_worktrees || state.trouble.is_some() {
         let packed = pending.packed && !pending.config && !pending.structure;
         if packed && !of_worktrees && state.trouble.is_none() && state.parts.is_some() {
@@ -143,6 +150,15 @@ fn plan(state: &State, pending: &Pending) -> Plan {
         Plan::Whole { why: Whole::Notified, packed: false }
     } else {
         Plan::Named
+    }
+}
+
+/// How what a look found was noticed.
+const fn origin_of(why: Whole) -> Origin {
+    match why {
+        Whole::Startup => Origin::Startup,
+        Whole::Sweep | Whole::Poll | Whole::Retry => Origin::Sweep,
+        Whole::Notified | Whole::Overflow => Origin::Notify,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 
 use refwatch_proto::v1::{GitEvent, GitEventType as Type, Origin, RejectionStage, SummaryCause};
-use refwatch_tests::{Daemon, Flavour, Options, Repo, World, binary, validate};
+use refwatch_tests::{Daemon, Flavour, Options, Repo, World, binary, http, validate};
 
 use crate::stage::{Stage, list};
 
@@ -407,6 +407,35 @@ fn records_of_the_time_when_no_daemon_ran_are_told_at_the_next_start() {
     client.sync();
     let events: Vec<GitEvent> = client.events().into_iter().filter(|event| event.sequence > base).collect();
     assert_eq!(values(&events, "refs/heads/main"), commits[1..]);
+}
+
+#[test]
+fn what_waits_for_its_record_is_told_when_the_hooks_are_removed() {
+    for ref_format in ["files", "reftable"] {
+        let flavour = Flavour { ref_format, ..Flavour::PLAIN };
+        let world = World::new();
+        let repo = world.repo_exactly("team/app.git", flavour);
+        install(&repo, REFERENCE_TRANSACTION);
+        let [one, two] = repo.history();
+        // Longer than any test: nobody gives up.
+        let options = Options::new(&world).set("hooks.wait_ms_max", "60000");
+        let mut stage = Stage::over(options, world, repo);
+        stage.repo.update(&format!("create refs/heads/main {one}\n"));
+        assert_eq!(stage.event().origin(), Origin::Hook);
+        let looks = r#"refwatch_passes_total{kind="ref"}"#;
+        let before = http::metric(stage.daemon.http(), looks).unwrap_or(0.0);
+        let oid = &*two;
+        stage.repo.git(&["-c", "core.hooksPath=/dev/null", "update-ref", "refs/heads/main", oid]);
+        // Seen, and not told yet.
+        stage.daemon.wait_metric(looks, before + 1.0);
+        fs::remove_dir_all(stage.repo.git_dir.join("refwatch")).expect("removed");
+        let event = stage.event();
+        assert_eq!((&*event.ref_name, &*event.new_oid), ("refs/heads/main", oid), "{ref_format}");
+        assert_ne!(event.origin(), Origin::Hook);
+        // Nothing is waited for any longer.
+        stage.repo.update(&format!("update refs/heads/main {one}\n"));
+        assert_eq!(stage.event().new_oid, one);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use refwatch_proto::v1::{GitEventType as Type, Origin, WatchMode};
-use refwatch_tests::{Flavour, Options, Random, Recorder, Recording, Repo, World, Writer, validate};
+use refwatch_tests::{Flavour, Options, Random, Recorder, Recording, Repo, World, Writer, http, validate};
 
 use crate::stage::Stage;
 
@@ -105,4 +105,32 @@ fn polling_meets_what_moves_behind_the_first_walk() {
         assert!(of(Type::RepositoryMoved) > 0, "round {round}");
         validate::all(&recording, &client.on_disk(&repos.iter().collect::<Vec<_>>()));
     }
+}
+
+#[test]
+fn polled_tables_are_read_as_they_come_however_many_refs_there_are() {
+    const REFS: usize = 3_000;
+    let stage = polled(Flavour { ref_format: "reftable", ..Flavour::PLAIN });
+    let [one, two] = stage.repo.history();
+    let lines: String = (0..REFS).map(|index| format!("create refs/heads/b{index} {one}\n")).collect();
+    stage.repo.update(&lines);
+    let first = stage.validate().events.len();
+    let read = || http::metric(stage.daemon.http(), "refwatch_refs_read_total").expect("counted");
+    let before = read();
+    for (index, oid) in [&two, &one, &two, &one, &two].into_iter().enumerate() {
+        stage.repo.update(&format!("update refs/heads/c{index} {oid}\nupdate refs/heads/b7 {oid}\n"));
+        let events = stage.validate().events;
+        let last: Vec<_> =
+            events[events.len() - 2..].iter().map(|event| (&*event.ref_name, event.origin())).collect();
+        assert_eq!(last[0].1, Origin::Sweep);
+        assert!(last.contains(&("refs/heads/b7", Origin::Sweep)), "{last:?}");
+    }
+    let refs = read() - before;
+    assert!(refs < 200.0, "{refs} refs were read for five transactions of two");
+    // Several between two polls are told one by one, where notifications tell of nothing.
+    let updates = |index: usize| format!("update refs/heads/many{index} {one}\n");
+    for index in 0..20 {
+        stage.repo.update(&updates(index));
+    }
+    assert_eq!(stage.validate().events.len(), first + 10 + 20);
 }

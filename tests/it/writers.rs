@@ -1,5 +1,7 @@
 //! The same changes by every implementation of Git: the same events.
 
+use std::collections::BTreeSet;
+
 use refwatch_proto::v1::{GitEventType as Type, Origin, RefChange};
 use refwatch_tests::{Library, Options, Repo, Variant, World};
 
@@ -89,10 +91,9 @@ fn follow(library: Library, variant: Variant) {
         // Which ref of a transaction comes first is a matter of the library.
         told.sort_by_key(|(kind, _, name)| (kind.as_str_name(), *name));
         assert_eq!(told, expected, "{what} {edits:?}");
-        // A first ref in a new directory may be told before the others.
-        if library.has_transactions() && !edits.iter().any(|edit| edit.contains("/deep/")) {
+        if library.has_transactions() {
             let ids = events.iter().filter_map(|event| event.transaction.as_ref()).map(|of| &of.id);
-            let ids: std::collections::BTreeSet<_> = ids.collect();
+            let ids: BTreeSet<_> = ids.collect();
             assert!(ids.len() < 2, "{what} {edits:?}: one transaction: {events:#?}");
         }
         if variant.has_hooks && library == Library::Git {
@@ -148,4 +149,28 @@ fn writers_dulwich() {
 #[test]
 fn writers_jgit() {
     everywhere(Library::Jgit);
+}
+
+/// Nobody watches a directory before it is there, nor sees the first locks in it being made.
+#[test]
+fn writers_refs_in_directories_that_come_with_them_are_one_transaction() {
+    for library in [Library::Git, Library::Gix] {
+        let mut stage = Stage::of_files();
+        let [one, two] = stage.repo.history();
+        for round in 0..40 {
+            let names = ["refs/heads/main", "refs/heads/new/a", "refs/heads/new/b/c", "refs/pull/1/head"];
+            let all = |value: &str| names.map(|name| format!("{name}={value}")).to_vec();
+            let oid = if round % 2 == 0 { &one } else { &two };
+            for edits in [all(oid), all("delete")] {
+                let output = library.edit(&stage.repo, &edits);
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                let events = stage.events();
+                assert_eq!(events.len(), names.len(), "{library:?} {edits:?}: {events:#?}");
+                let ids: BTreeSet<_> =
+                    events.iter().filter_map(|event| event.transaction.as_ref()).map(|of| &of.id).collect();
+                assert_eq!(ids.len(), 1, "{library:?} {edits:?}: {events:#?}");
+            }
+        }
+        stage.validate();
+    }
 }

@@ -107,6 +107,9 @@ pub enum Wake<'a> {
     Touched(&'a [u8]),
     /// The lock file of this path (without `.lock`) appeared.
     Locked(&'a [u8]),
+    /// The lock file of this path (without `.lock`) was there when its directory was read, and may have been before what
+    /// is pending changed: all of that waits for it, too.
+    Found(&'a [u8]),
     /// The lock file of this path (without `.lock`) was removed.
     Unlocked(&'a [u8]),
     /// A directory appeared or went away.
@@ -259,6 +262,10 @@ impl Board {
                 slot.locks.add(self.hasher.hash_one(path));
                 return;
             }
+            Wake::Found(path) => {
+                slot.find_lock(self.hasher.hash_one(path));
+                return;
+            }
             Wake::Unlocked(path) => slot.locks.remove(self.hasher.hash_one(path)),
             Wake::Directory(path) => {
                 if slot.rest.directories.len() < PENDING_NAMES_MAX {
@@ -306,6 +313,22 @@ impl Board {
             for (name, named) in names {
                 slot.add_name(&name, named);
             }
+        });
+    }
+
+    /// Like [`Board::put_back`] with no delay, for names and directories: they wait for the locks that are known now.
+    pub fn put_back_until_settled(
+        &self,
+        key: RepositoryKey,
+        names: BTreeMap<Box<[u8]>, Named>,
+        directories: BTreeSet<Box<[u8]>>,
+    ) {
+        self.continue_later(key, Duration::ZERO, |slot| {
+            for (name, named) in names {
+                slot.add_name(&name, named);
+            }
+            slot.rest.directories.extend(directories);
+            slot.rest_barrier = slot.locks.next;
         });
     }
 
@@ -377,6 +400,12 @@ impl Board {
         let name = slot.names.remove(path)?;
         let barrier = name.barrier.max(slot.barrier_raised);
         Some((name.named, slot.locks.oldest().is_some_and(|oldest| oldest < barrier)))
+    }
+
+    /// True when nothing of a repository is pending but its journal, and no lock of it is waited for.
+    pub fn is_quiet(&self, key: RepositoryKey) -> bool {
+        let inner = self.lock();
+        inner.slots.get(&key).is_none_or(|slot| !slot.waits_for_locks() && slot.locks.live.is_empty())
     }
 
     /// Waits for work.
@@ -629,6 +658,23 @@ impl Slot {
             self.names.insert(path.into(), PendingName { named, barrier });
         } else {
             self.add_whole(Whole::Notified);
+            self.rest_barrier = barrier;
+        }
+    }
+
+    fn find_lock(&mut self, hash: u64) {
+        if self.locks.stale.contains(&hash) {
+            return;
+        }
+        if !self.locks.numbers.contains_key(&hash) {
+            self.locks.add(hash);
+        }
+        let barrier = self.locks.next;
+        if !self.names.is_empty() {
+            self.barrier_raised = barrier;
+            self.barrier_min = barrier;
+        }
+        if !self.rest.is_empty() {
             self.rest_barrier = barrier;
         }
     }

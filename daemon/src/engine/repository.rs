@@ -1,6 +1,6 @@
 //! What the engine holds of one repository.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -84,8 +84,12 @@ pub(crate) struct Waits {
     pub(crate) doubted: HashMap<RefName, Instant>,
     /// A whole look has seen deletions that nothing announced.
     pub(crate) doubted_whole: Option<Instant>,
-    /// A whole look has seen locks.
+    /// A look at everything, or at directories that came, has been put off for the sake of locks.
     pub(crate) settling: Option<Instant>,
+    /// Refs in directories that came have been followed by others.
+    pub(crate) followed: Option<Instant>,
+    /// Directories of refs that came and have been looked at once.
+    pub(crate) came: BTreeSet<Box<[u8]>>,
     /// Looks have met two transactions at once.
     pub(crate) mixed: Option<Instant>,
     /// The repository has not been at its path.

@@ -17,7 +17,7 @@ use refwatch_watcher::journal::{
     Beginning, Entry, Journal, JournalError, PassedOver, Position, Recorded, Rest, Saved,
 };
 use refwatch_watcher::scan::{self, Observed};
-use refwatch_watcher::wake::Named;
+use refwatch_watcher::wake::{Named, Whole};
 
 use super::{Seen, named};
 use crate::engine::{Engine, Job, Repository, State, lock};
@@ -107,6 +107,21 @@ impl Hooks {
         }
         hooks.saved = bytes;
         hooks
+    }
+
+    /// Forgets all but how far was read, in case that comes back.
+    fn hear_no_more(&mut self, settings: &HookSettings) {
+        let new = Self::new(settings);
+        *self = Self {
+            position: self.position,
+            taken_us: self.taken_us,
+            again: self.again,
+            saved: std::mem::take(&mut self.saved),
+            unsaved: self.unsaved,
+            // No record is expected before one comes again.
+            in_vain: VAIN_MAX,
+            ..new
+        };
     }
 
     /// True where something was recorded that is not read.
@@ -215,12 +230,11 @@ pub(super) fn hear(engine: &Engine, repository: &Repository, state: &mut State) 
     if !directory.is_dir() {
         // The hooks are removed, or out of reach: what they told last is lost as a hint, and not told again later.
         if let Some(hooks) = &mut state.hooks {
-            hooks.waiting.clear();
-            hooks.awaited.clear();
-            hooks.emitted.clear();
-            (hooks.more, hooks.watched) = (false, false);
-            // No record is expected before one comes again.
-            hooks.in_vain = VAIN_MAX;
+            if !hooks.waiting.is_empty() || !hooks.awaited.is_empty() {
+                // What waits for its record was looked at, and is not told.
+                engine.board.put_back_whole(repository.key, Whole::Notified, Duration::ZERO);
+            }
+            hooks.hear_no_more(&engine.settings.hooks);
             engine.board.await_records(repository.key, None);
         }
         lock(&engine.pushing).remove(&repository.key);

@@ -22,6 +22,8 @@ use crate::engine::{DOUBT, Engine, Job, Repository, State};
 const READ_TOGETHER_MIN: usize = 2048;
 /// How long notifications that are behind are waited for.
 const BEHIND_MAX: Duration = Duration::from_millis(200);
+/// How long refs that were found in directories wait for what follows them.
+const FOLLOWED_MAX: Duration = Duration::from_millis(100);
 /// Threads that read then.
 const READERS: usize = 4;
 
@@ -56,6 +58,39 @@ pub(super) fn look(
 ) -> Result<(), PassError> {
     let job = Job::new(state, pending.since);
     journal::hear(engine, repository, state);
+    let (mut below, mut came) = (Vec::new(), BTreeSet::new());
+    let (mut is_new, mut locked) = (false, false);
+    for directory in &pending.directories {
+        let found = look_below(engine, repository, state, directory, &mut below)?;
+        locked |= found.locked;
+        if found.came {
+            is_new |= state.waits().came.insert(directory.clone());
+            came.insert(&**directory);
+        }
+    }
+    let is_open = if is_new || locked {
+        is_settling(engine, state, locked)
+    } else {
+        is_followed(engine, repository, state, &below)
+    };
+    if is_open && !pending.unsettled {
+        // Locks were made before the directory was watched, and other refs may have been put in place meanwhile: what
+        // changed together is looked at together once all of that has been told.
+        if let Some(notifier) = &engine.notifier {
+            notifier.fence(Instant::now() + BEHIND_MAX);
+        }
+        engine.board.put_back_until_settled(
+            repository.key,
+            pending.names.clone(),
+            pending.directories.clone(),
+        );
+        return Ok(());
+    }
+    state.waits_no_longer(|waits| {
+        waits.settling = None;
+        waits.followed = None;
+        waits.came.clear();
+    });
     // Told like files: renamed away or into place.
     let mut renamed: BTreeSet<Box<[u8]>> = BTreeSet::new();
     let mut names = Vec::with_capacity(pending.names.len());
@@ -71,9 +106,13 @@ pub(super) fn look(
     let readings = read(state, names)?;
     let mut judged = judge(engine, repository, state, readings)?;
     renamed.append(&mut judged.unknown);
-    let (mut below, mut known) = (Vec::new(), BTreeSet::new());
+    let mut known = BTreeSet::new();
     for directory in pending.directories.union(&renamed) {
-        let came = look_below(engine, repository, state, directory, &mut below)?;
+        let came = if pending.directories.contains(directory) {
+            came.contains(&**directory)
+        } else {
+            look_below(engine, repository, state, directory, &mut below)?.came
+        };
         if !came || renamed.contains(directory) {
             // What was below it went with it, also where another is in its place now.
             known.append(&mut known_below(engine, repository, directory)?);
@@ -82,6 +121,7 @@ pub(super) fn look(
     for reading in &below {
         known.remove(reading.name.as_bytes());
     }
+    known.retain(|name| !pending.names.contains_key(name));
     judged.again.extend(known.into_iter().map(|name| (name, Named::default())));
     let found = judge(engine, repository, state, below)?;
     judged.seen.extend(found.seen);
@@ -314,42 +354,73 @@ fn late(
     Late::Other { named }
 }
 
-/// Tells the board of a lock that was made before its directory was watched.
-fn tell_of_lock(engine: &Engine, repository: &Repository, state: &State, lock: &Path) {
-    let Some(name) = lock.as_os_str().as_bytes().strip_suffix(b".lock") else { return };
-    engine.board.post(repository.key, Wake::Locked(name));
-    if state.git_dir().join(lock).symlink_metadata().is_err() {
+/// Tells the board of a lock that was made before its directory was watched; whether it is still there.
+fn tell_of_lock(engine: &Engine, repository: &Repository, state: &State, lock: &Path) -> bool {
+    let Some(name) = lock.as_os_str().as_bytes().strip_suffix(b".lock") else { return false };
+    engine.board.post(repository.key, Wake::Found(name));
+    let is_there = state.git_dir().join(lock).symlink_metadata().is_ok();
+    if !is_there {
         // It went meanwhile, and that may have been told before.
         engine.board.post(repository.key, Wake::Unlocked(name));
     }
+    is_there
 }
 
-/// Reads what is below a directory of refs that came; false for one that went.
+/// True while more follows refs that were found in directories, which may belong to them: for a short time, since some
+/// writers never pause.
+fn is_followed(engine: &Engine, repository: &Repository, state: &mut State, below: &[Reading]) -> bool {
+    if below.is_empty() {
+        return false;
+    }
+    if let Some(notifier) = &engine.notifier {
+        notifier.fence(Instant::now() + BEHIND_MAX);
+    }
+    !engine.board.is_quiet(repository.key)
+        && state.waits().followed.get_or_insert_with(Instant::now).elapsed() < FOLLOWED_MAX
+}
+
+/// True while a look at directories that came is put off, as long as transactions may hold their locks.
+fn is_settling(engine: &Engine, state: &mut State, locked: bool) -> bool {
+    if locked {
+        engine.metrics.settle_waits.inc();
+    }
+    state.waits().settling.get_or_insert_with(Instant::now).elapsed() < engine.settings.watch.settle_max
+}
+
+/// What is at the path of a directory of refs that came or went.
+#[derive(Default)]
+struct Below {
+    came: bool,
+    /// Locks are there: a transaction is under way.
+    locked: bool,
+}
+
+/// Reads what is below a directory of refs that came.
 fn look_below(
     engine: &Engine,
     repository: &Repository,
     state: &mut State,
     directory: &[u8],
     readings: &mut Vec<Reading>,
-) -> Result<bool, PassError> {
+) -> Result<Below, PassError> {
     let relative = Path::new(OsStr::from_bytes(directory));
-    if state.git_dir().join(relative).symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-        let layout = state.layout.clone();
-        let scan = scan::subtree(&layout, relative, &mut |directory| {
-            engine.watch(repository.key, state, directory)
-        })?;
-        for lock in &scan.locks {
-            tell_of_lock(engine, repository, state, &lock.path);
-        }
-        engine.tell_skipped(state, &scan.skipped);
-        readings.extend(scan.refs.into_iter().map(|(name, observed)| Reading {
-            name,
-            observed: Some(observed),
-            named: None,
-        }));
-        return Ok(true);
+    if !state.git_dir().join(relative).symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Ok(Below::default());
     }
-    Ok(false)
+    let layout = state.layout.clone();
+    let scan =
+        scan::subtree(&layout, relative, &mut |directory| engine.watch(repository.key, state, directory))?;
+    let mut locked = false;
+    for lock in &scan.locks {
+        locked |= tell_of_lock(engine, repository, state, &lock.path);
+    }
+    engine.tell_skipped(state, &scan.skipped);
+    readings.extend(scan.refs.into_iter().map(|(name, observed)| Reading {
+        name,
+        observed: Some(observed),
+        named: None,
+    }));
+    Ok(Below { came: true, locked })
 }
 
 /// The refs that are known below a directory.
@@ -359,13 +430,17 @@ fn known_below(
     directory: &[u8],
 ) -> Result<BTreeSet<Box<[u8]>>, ReadError> {
     let prefix = [directory, b"/"].concat();
-    let overlays = repository.overlays();
-    let overlaid = overlays.keys().map(RefName::as_bytes).filter(|name| name.starts_with(&prefix));
-    let mut known: BTreeSet<Box<[u8]>> = overlaid.map(Into::into).collect();
-    drop(overlays);
+    let mut overlaid: BTreeMap<Box<[u8]>, bool> = BTreeMap::new();
+    for (name, over) in &*repository.overlays() {
+        if name.as_bytes().starts_with(&prefix) {
+            overlaid.insert(name.as_bytes().into(), over.state.is_some());
+        }
+    }
     engine.store.read()?.for_each_ref_below(repository.key, &prefix, |name| {
-        known.insert(name.into_bytes());
+        // What is on its way to the store is newer.
+        overlaid.entry(name.into_bytes()).or_insert(true);
         ControlFlow::Continue(())
     })?;
+    let known = overlaid.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect();
     Ok(known)
 }

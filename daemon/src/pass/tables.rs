@@ -5,13 +5,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use refwatch_core::{Look, Origin, RefName, RefState, Target};
+use refwatch_core::{Look, RefName, RefState, Target};
 use refwatch_store::ReadError;
-use refwatch_watcher::layout;
-use refwatch_watcher::scan::{self, Change, From, Left, Observed, Step};
+use refwatch_watcher::scan::{self, Change, From, Left, Observed, Stack, Step};
 use refwatch_watcher::wake::{Named, Pending, Whole};
+use refwatch_watcher::{layout, signature};
 
-use super::{PassError, Seen, journal, named, state_of, whole};
+use super::{PassError, Seen, journal, named, origin_of, state_of, whole};
 use crate::engine::{Engine, Job, Repository, State};
 
 /// Steps that are told one by one; where there are more, what they lead to is told.
@@ -21,11 +21,14 @@ const STEPS_MAX: usize = 2048;
 ///
 /// Without hooks each step is told as a transaction of its own: the tables vouch for it. With hooks the refs are told
 /// as they are after the last one, and what hooks recorded leads there.
+///
+/// What cannot be told by its tables is told by a look at everything, for the reason given.
 pub(super) fn look(
     engine: &Arc<Engine>,
     repository: &Arc<Repository>,
     state: &mut State,
     pending: &Pending,
+    why: Whole,
 ) -> Result<(), PassError> {
     journal::hear(engine, repository, state);
     let named = state.hooks.as_ref().map_or_else(BTreeMap::new, |hooks| hooks.names());
@@ -34,7 +37,7 @@ pub(super) fn look(
     let known = std::mem::take(&mut state.stacks);
     let news = match scan::news(&state.layout, &known, &also)? {
         Some(news) if news.steps.len() <= STEPS_MAX => news,
-        Some(_) | None => return whole::look(engine, repository, state, pending, Whole::Notified),
+        Some(_) | None => return whole::look(engine, repository, state, pending, why),
     };
     let mut steps = news.steps;
     if state.hooks.is_some() {
@@ -53,13 +56,37 @@ pub(super) fn look(
         }
         if !state.is_itself() {
             // Another one is at its path: a whole look finds out what became of this one.
-            engine.board.put_back_whole(repository.key, Whole::Notified, Duration::ZERO);
+            engine.board.put_back_whole(repository.key, why, Duration::ZERO);
             return Ok(());
         }
         let job = Job::new(state, pending.since);
-        engine.conclude(repository, state, Origin::Notify, seen, &BTreeSet::new(), job)?;
+        engine.conclude(repository, state, origin_of(why), seen, &BTreeSet::new(), job)?;
     }
     state.stacks = news.stacks;
+    Ok(())
+}
+
+/// The same for a repository that is polled: nothing told what has changed.
+pub(super) fn poll(
+    engine: &Arc<Engine>,
+    repository: &Arc<Repository>,
+    state: &mut State,
+    pending: &Pending,
+) -> Result<(), PassError> {
+    // Before anything is read: what changes later is found by the next poll.
+    let signature = signature::signature(&state.layout);
+    let paths = |stacks: &[Stack]| stacks.iter().map(|stack| stack.path.clone()).collect::<Vec<_>>();
+    let is_known = engine.must_poll(&state.layout)
+        && state.probe().is_ok_and(|layout| layout == state.layout)
+        && scan::stacks(&state.layout).is_ok_and(|stacks| paths(&stacks) == paths(&state.stacks));
+    let (true, Ok(signature)) = (is_known, signature) else {
+        return whole::look(engine, repository, state, pending, Whole::Poll);
+    };
+    let known = state.stacks.clone();
+    look(engine, repository, state, pending, Whole::Poll)?;
+    if state.stacks == known {
+        state.signature = signature.map(|signature| signature.0);
+    }
     Ok(())
 }
 

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use refwatch_core::{Look, ObjectId, Origin, RefName, RefState};
+use refwatch_core::{Look, ObjectId, RefName, RefState};
 use refwatch_store::{ReadError, RepositoryKey};
 use refwatch_watcher::layout;
 use refwatch_watcher::scan::{self, Scan};
 use refwatch_watcher::wake::{Pending, Whole};
 
-use super::{PassError, Seen, journal, state_of};
+use super::{PassError, Seen, journal, origin_of, state_of};
 use crate::engine::{DOUBT, DOUBT_MAX, Engine, Job, Overlaid, Repository, State};
 
 /// How long a whole look that saw locks waits before it looks again.
@@ -77,12 +77,12 @@ pub(super) fn look(
         );
     }
     state.looked = true;
-    state.waits_no_longer(|waits| waits.settling = None);
-    let origin = match why {
-        Whole::Startup => Origin::Startup,
-        Whole::Sweep | Whole::Poll | Whole::Retry => Origin::Sweep,
-        Whole::Notified | Whole::Overflow => Origin::Notify,
-    };
+    state.waits_no_longer(|waits| {
+        waits.settling = None;
+        waits.followed = None;
+        waits.came.clear();
+    });
+    let origin = origin_of(why);
     if why == Whole::Sweep && !seen.is_empty() {
         engine.metrics.drift.add(seen.len() as u64);
         tracing::warn!(

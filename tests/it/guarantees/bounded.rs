@@ -100,6 +100,8 @@ fn guarantee_10_bounded_patience_with_a_client_that_takes_nothing() {
         let lines: String =
             (0..4_000).map(|index| format!("update refs/heads/branch-{index} {oid}\n")).collect();
         stage.repo.update(&lines);
+        // Polled, the next values would hide these.
+        stage.client.sync();
     }
     let whole = stage.validate();
     let idle = stage.daemon.client();

@@ -1,11 +1,8 @@
 //! What the machine says: its clocks and its limits.
 
-use std::fs::File;
-use std::io::Read;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Most bytes of a file in `/proc` that are read; what is wanted of it stands within the first 500.
-const PROC_BYTES_MAX: usize = 1024;
+use refwatch_hook::process::read_proc;
 
 /// The wall clock, in microseconds since 1970; 0 before.
 pub(crate) fn wall_us() -> u64 {
@@ -49,12 +46,10 @@ const fn mixed(value: u64) -> u64 {
     value ^ value >> 31
 }
 
-/// True for a process that is `git pack-refs`, which `git gc` and `git maintenance` run as well; false where that cannot
-/// be told. Read from `/proc/PID/cmdline` (proc_pid_cmdline(5)).
+/// True for a process that is `git pack-refs` (since 2.52 also `git refs optimize`), which `git gc` and `git maintenance`
+/// run as well; false where that cannot be told. Read from `/proc/PID/cmdline` (proc_pid_cmdline(5)).
 pub(crate) fn packs_refs(pid: u32) -> bool {
-    let mut bytes = [0; PROC_BYTES_MAX];
-    let read = File::open(format!("/proc/{pid}/cmdline")).and_then(|mut file| file.read(&mut bytes));
-    read.is_ok_and(|length| is_pack_refs(&bytes[..length]))
+    read_proc(&format!("{pid}/cmdline"), is_pack_refs).unwrap_or(false)
 }
 
 /// Looks for the command among arguments that end with a zero byte each. An alias stands there under its own name.
@@ -71,6 +66,7 @@ fn is_pack_refs(arguments: &[u8]) -> bool {
                 arguments.next();
             }
             option if option.starts_with(b"-") => {}
+            b"refs" => return arguments.next() == Some(b"optimize"),
             command => return command == b"pack-refs",
         }
     }
@@ -79,9 +75,7 @@ fn is_pack_refs(arguments: &[u8]) -> bool {
 
 /// The longest that a file may become for this process, in bytes (proc_pid_limits(5)); `None` where it may be any.
 pub(crate) fn file_bytes_max() -> Option<u64> {
-    let mut bytes = [0; PROC_BYTES_MAX];
-    let length = File::open("/proc/self/limits").ok()?.read(&mut bytes).ok()?;
-    limit_in(std::str::from_utf8(&bytes[..length]).ok()?)
+    read_proc("self/limits", |limits| limit_in(std::str::from_utf8(limits).ok()?))?
 }
 
 fn limit_in(limits: &str) -> Option<u64> {
@@ -116,11 +110,13 @@ mod tests {
             "/usr/lib/git-core/git pack-refs --all",
             "git -c gc.auto=0 -C repo.git --git-dir . --no-pager pack-refs",
             "/usr/lib/git-core/git-pack-refs --all",
+            "git --no-pager refs optimize --all",
         ] {
             assert!(packs(line), "{line}");
         }
         for line in [
             "git push origin pack-refs",
+            "git refs migrate --ref-format=reftable",
             "git -C pack-refs update-ref refs/heads/a b",
             "git --namespace pack-refs update-ref refs/heads/a b",
             "git-receive-pack pack-refs",

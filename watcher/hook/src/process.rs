@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::Read;
 
-/// Most bytes of `/proc/PID/stat` that are read; what is wanted of it stands within the first 500.
-const STAT_BYTES_MAX: usize = 1024;
+/// Most bytes of a file in `/proc` that are read; what is wanted of them stands within the first 500.
+const PROC_BYTES_MAX: usize = 1024;
 
 /// The number of a field in `/proc/PID/stat` (proc_pid_stat(5)), less one for each of the two before the first that is
 /// read.
@@ -23,9 +23,7 @@ impl Stat {
     /// Reads what is said of a process now; `None` where nothing is, or nothing that reads. That does not mean that there
     /// is none: `hidepid` (proc(5)) hides those of other users.
     pub fn of(pid: u32) -> Option<Self> {
-        let mut bytes = [0; STAT_BYTES_MAX];
-        let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut bytes).ok()?;
-        Self::parse(&bytes[..length])
+        read_proc(&format!("{pid}/stat"), Self::parse)?
     }
 
     /// True where it has ended and only waits to be asked for its status.
@@ -41,6 +39,13 @@ impl Stat {
         let start = fields.nth(STARTTIME - 1)?;
         Some(Self { state, start_ticks: std::str::from_utf8(start).ok()?.parse().ok()? })
     }
+}
+
+/// Gives the first 1,024 bytes of a file in `/proc`, by its path there, to be read; `None` where there are none.
+pub fn read_proc<T>(path: &str, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    let mut bytes = [0; PROC_BYTES_MAX];
+    let length = File::open(format!("/proc/{path}")).ok()?.read(&mut bytes).ok()?;
+    Some(read(&bytes[..length]))
 }
 
 #[cfg(test)]

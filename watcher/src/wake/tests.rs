@@ -174,6 +174,31 @@ fn a_wake_that_is_taken_back_says_whether_its_transaction_goes_on() {
 }
 
 #[test]
+fn what_is_pending_waits_for_a_lock_that_is_found() {
+    let board = board();
+    // Made before its directory was watched, as the first of these locks was not.
+    lock(&board, &["refs/a"]);
+    board.post(KEY, Wake::Directory(b"refs/d"));
+    place(&board, &["refs/a"]);
+    board.post(KEY, Wake::Found(b"refs/b"));
+    assert_eq!(board.depth(), 1);
+    board.post(KEY, Wake::Found(b"refs/b"));
+    place(&board, &["refs/b"]);
+    let pending = take(&board);
+    assert_eq!(names(&pending), [("refs/a", 1), ("refs/b", 1)]);
+    assert_eq!(pending.directories.len(), 1);
+    // Put back, it waits for what has been found meanwhile, and for nothing that comes after.
+    board.post(KEY, Wake::Found(b"refs/d/c"));
+    board.put_back_until_settled(KEY, pending.names, pending.directories);
+    lock(&board, &["refs/later"]);
+    board.done(KEY);
+    board.post(KEY, Wake::Unlocked(b"refs/d/c"));
+    let pending = take(&board);
+    assert_eq!(names(&pending), [("refs/a", 1), ("refs/b", 1)]);
+    assert_eq!(pending.directories.len(), 1);
+}
+
+#[test]
 fn who_posts_faster_than_workers_look_waits_for_room() {
     let board = board();
     for key in 1..=3 {
