@@ -213,6 +213,11 @@ impl Skips {
             self.0.push(Skipped { path: dir::path(path).to_owned(), reason });
         }
     }
+
+    pub(crate) fn append(&mut self, more: Self) {
+        let room = SKIPPED_MAX.saturating_sub(self.0.len());
+        self.0.extend(more.0.into_iter().take(room));
+    }
 }
 
 /// Reads every ref, `HEAD` and those of linked worktrees among them.

@@ -25,7 +25,7 @@ pub mod snapshot;
 pub use classify::Namespace;
 pub use cursor::{Cursor, CursorError};
 pub use event::{Event, EventType, Forward, Origin, RefChange};
-pub use name::{InvalidName, RefName};
+pub use name::{InvalidName, NAME_BYTES_MAX, RefName};
 pub use oid::{InvalidObjectId, ObjectFormat, ObjectId};
 pub use repository::{FsIdentity, RefStorage};
 pub use snapshot::{Look, RefState, Snapshot, Target};

@@ -102,6 +102,47 @@ impl RefName {
 /// # Errors
 /// See [`InvalidName`].
 pub fn check_format(bytes: &[u8]) -> Result<(), InvalidName> {
+    if is_plain(bytes) { Ok(()) } else { check_each_rule(bytes) }
+}
+
+/// What a byte may be to the rules: nothing, all by itself.
+const PLAIN: u8 = 0;
+/// The end of a component.
+const SLASH: u8 = 1;
+/// Something that a rule names.
+const NAMED: u8 = 2;
+
+/// What each byte is to the rules.
+const KINDS: [u8; 256] = {
+    let mut kinds = [PLAIN; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        kinds[control] = NAMED;
+        control += 1;
+    }
+    let mut others = b"\x7f ~^:?*[\\.{".as_slice();
+    while let [byte, rest @ ..] = others {
+        kinds[*byte as usize] = NAMED;
+        others = rest;
+    }
+    kinds[b'/' as usize] = SLASH;
+    kinds
+};
+
+/// Whether there is nothing in a name that a rule could forbid, which is so of nearly all names there are: components that
+/// are not empty, and none of the bytes that rules name. False says nothing.
+fn is_plain(bytes: &[u8]) -> bool {
+    let (mut all, mut before) = (PLAIN, SLASH);
+    for byte in bytes {
+        let kind = KINDS[usize::from(*byte)];
+        // Two slashes in turn, or one in front.
+        all |= kind | (kind & before) << 1;
+        before = kind;
+    }
+    all & NAMED == 0 && before != SLASH
+}
+
+fn check_each_rule(bytes: &[u8]) -> Result<(), InvalidName> {
     if bytes.last() == Some(&b'.') {
         return Err(InvalidName::Ending);
     }
@@ -190,6 +231,35 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(RefName::new(name), Err(expected), "{}", String::from_utf8_lossy(name));
+        }
+    }
+
+    #[test]
+    fn a_name_is_plain_only_if_it_keeps_each_rule() {
+        // All strings of up to five of these: every pair of neighbours at every place.
+        let bytes = *b"a/.@{ \x1f\x7f";
+        let mut names: std::vec::Vec<std::vec::Vec<u8>> = std::vec![std::vec![]];
+        let mut from = 0;
+        for _ in 0..5 {
+            let until = names.len();
+            for at in from..until {
+                names.extend(bytes.map(|byte| [&names[at][..], &[byte]].concat()));
+            }
+            from = until;
+        }
+        let mut plain = 0;
+        for name in &names {
+            let checked = check_each_rule(name);
+            assert_eq!(check_format(name), checked, "{name:?}");
+            plain += usize::from(is_plain(name));
+        }
+        assert!(plain > 100 && names.len() > 30_000, "{plain} of {}", names.len());
+        for byte in 0..=u8::MAX {
+            let name = [b"refs/", &[byte][..], b"x"].concat();
+            assert_eq!(check_format(&name), check_each_rule(&name), "{byte:#x}");
+            // The slow way is for what may be wrong only.
+            let may_be_wrong = matches!(byte, b'.' | b'{');
+            assert!(check_format(&name).is_err() || may_be_wrong || is_plain(&name), "{byte:#x}");
         }
     }
 }

@@ -78,9 +78,10 @@ impl ObjectId {
     /// # Errors
     /// [`InvalidObjectId`] for another length, a byte that is no hex digit, or all zeroes.
     pub fn from_hex(hex: &[u8]) -> Result<Self, InvalidObjectId> {
+        let (pairs, _) = hex.as_chunks();
         match hex.len() {
-            40 => decode::<20>(hex).and_then(|raw| Self::from_raw(&raw)),
-            64 => decode::<32>(hex).and_then(|raw| Self::from_raw(&raw)),
+            40 => decode(pairs.first_chunk().expect("20 pairs")).map(ObjectId::Sha1),
+            64 => decode(pairs.first_chunk().expect("32 pairs")).map(ObjectId::Sha256),
             found => Err(InvalidObjectId::Length { found }),
         }
     }
@@ -135,23 +136,30 @@ impl ObjectId {
     }
 }
 
-fn decode<const N: usize>(hex: &[u8]) -> Result<[u8; N], InvalidObjectId> {
-    let mut raw = [0; N];
-    for (index, pair) in hex.chunks_exact(2).enumerate() {
-        let high = digit(pair[0]).ok_or(InvalidObjectId::Digit { offset: index * 2 })?;
-        let low = digit(pair[1]).ok_or(InvalidObjectId::Digit { offset: index * 2 + 1 })?;
-        raw[index] = high << 4 | low;
+/// Takes all digits before it looks whether they are some: without a branch for each, the compiler takes many at once.
+fn decode<const N: usize>(hex: &[[u8; 2]; N]) -> Result<[u8; N], InvalidObjectId> {
+    let (mut raw, mut bad) = ([0; N], 0);
+    for (byte, pair) in raw.iter_mut().zip(hex) {
+        let [(high, bad_high), (low, bad_low)] = pair.map(digit);
+        *byte = high << 4 | low;
+        bad |= bad_high | bad_low;
+    }
+    if bad != 0 {
+        let offset = hex.as_flattened().iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        return Err(InvalidObjectId::Digit { offset });
+    }
+    if raw == [0; N] {
+        return Err(InvalidObjectId::Zero);
     }
     Ok(raw)
 }
 
-const fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
+/// The value of a digit, and something other than 0 when the byte is none.
+const fn digit(byte: u8) -> (u8, u8) {
+    let decimal = byte.wrapping_sub(b'0');
+    // Sets the bit in which the cases differ.
+    let letter = (byte | 0x20).wrapping_sub(b'a');
+    if decimal < 10 { (decimal, 0) } else { (letter.wrapping_add(10), (letter > 5) as u8) }
 }
 
 impl fmt::Display for ObjectId {
@@ -190,6 +198,33 @@ mod tests {
         assert_eq!(ObjectId::from_raw(&[]), Err(InvalidObjectId::Length { found: 0 }));
         let mut hex = [b'a'; 40];
         hex[7] = b'g';
+        hex[9] = b'/';
         assert_eq!(ObjectId::from_hex(&hex), Err(InvalidObjectId::Digit { offset: 7 }));
+    }
+
+    #[test]
+    fn every_byte_at_every_place_is_the_digit_it_is_or_refused() {
+        for length in [40, 64] {
+            for offset in 0..length {
+                for byte in 0..=u8::MAX {
+                    let mut hex = std::vec![b'1'; length];
+                    hex[offset] = byte;
+                    let read = ObjectId::from_hex(&hex);
+                    let Some(value) = char::from(byte).to_digit(16) else {
+                        assert_eq!(read, Err(InvalidObjectId::Digit { offset }));
+                        continue;
+                    };
+                    let id = read.expect("a digit");
+                    for (index, raw) in id.as_raw().iter().enumerate() {
+                        let expected = match offset {
+                            _ if index != offset / 2 => 0x11,
+                            even if even % 2 == 0 => value << 4 | 1,
+                            _ => 0x10 | value,
+                        };
+                        assert_eq!(u32::from(*raw), expected, "{byte:#x} at {offset}");
+                    }
+                }
+            }
+        }
     }
 }

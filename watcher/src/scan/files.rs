@@ -11,11 +11,12 @@ use refwatch_core::RefName;
 use rustix::io::Errno;
 
 use super::loose::{self, LOOSE_BYTES_MAX, Loose};
-use super::packed::parts::{self, Parts};
-use super::packed::search::{self, SearchError};
-use super::packed::{self, Bad, PACKED_BYTES_MAX};
+use super::packed::parts::{Compared, PARTS_BYTES_MIN, Parts};
+use super::packed::read::{self, Merged};
+use super::packed::window::lines_before;
+use super::packed::{Bad, PackedError, search};
 use super::walk::{self, GitDir, Met, Sink};
-use super::{BrokenReason, Lock, Observed, Range, Repacked, Scan, ScanError, SkipReason, Skips};
+use super::{BrokenReason, Lock, Observed, Repacked, Scan, ScanError, SkipReason, Skips};
 use crate::dir::{self, Links, Stamp};
 use crate::layout::Layout;
 use crate::signature::Sum;
@@ -38,29 +39,38 @@ pub(crate) fn full(layout: &Layout, before_read: &mut dyn FnMut(&Path)) -> Resul
         let mut reader = Reader::new(before_read);
         reader.sum = Some(Sum::start(&git)?);
         git.walk_all(&mut reader)?;
-        let packed = Packed::read(&git)?;
-        let after = packed_stamp(&git)?;
-        let opened = packed.as_ref().map(|packed| packed.stamp);
-        let settled = before == opened && opened == after;
+        let mut scan = reader.into_scan();
+        let opened = open_packed(&git)?;
+        let stamp = opened.as_ref().map(|(_, stamp)| *stamp);
+        if before != stamp && tries < SCAN_TRIES_MAX {
+            continue;
+        }
+        let mut skips = Skips(std::mem::take(&mut scan.skipped));
+        let merged = match &opened {
+            Some((file, stamp)) => {
+                let merged = read::merge(file.as_fd(), stamp.size, layout.format, &scan.refs, &mut skips);
+                let bytes = merged.as_ref().ok().map(|merged| merged.bytes);
+                Some((file, merged, is_intact(&git, file, stamp, bytes)?))
+            }
+            None => None,
+        };
+        let settled = before == stamp && packed_stamp(&git)? == stamp;
         if !settled && tries < SCAN_TRIES_MAX {
             continue;
         }
         // Replaced by a rename it is still one whole file. Written in place it may be any part of one.
-        if packed.as_ref().is_some_and(|packed| !packed.intact) {
+        if merged.as_ref().is_some_and(|(.., intact)| !intact) {
             return Err(raced(&git, tries));
         }
         git.check_whole()?;
-        let mut scan = reader.into_scan();
         scan.settled = settled;
-        if let Some(packed) = packed {
-            let mut skips = Skips(std::mem::take(&mut scan.skipped));
-            let merged = packed::merge(&packed.bytes, layout.format, &scan.refs, &mut skips)
-                .map_err(|bad| bad_line(&git, &packed.bytes, &bad))?;
-            scan.refs = merged.refs;
-            scan.parts = Parts::of(&packed.bytes, layout.format).filter(|_| settled && merged.is_sorted);
-            scan.peeled = merged.peeled;
-            scan.skipped = skips.0;
+        if let Some((file, merged, _)) = merged {
+            let Merged { refs, peeled, parts, .. } = merged.map_err(|error| bad_packed(&git, file, error))?;
+            scan.refs = refs;
+            scan.peeled = peeled;
+            scan.parts = parts.filter(|_| settled);
         }
+        scan.skipped = skips.0;
         if !settled {
             scan.signature = None;
         }
@@ -103,12 +113,7 @@ pub(crate) fn one(layout: &Layout, name: &RefName) -> Result<Option<Observed>, S
         return match found {
             Ok(Some(observed)) => Ok(Some(observed)),
             Ok(None) => git.check_whole().map(|()| None),
-            Err(SearchError::Io(error)) => Err(git.unreadable(PACKED, error)),
-            Err(SearchError::Bad(bad)) => {
-                let bytes = dir::open_file(&git.fd, PACKED, Links::Follow)
-                    .and_then(|file| dir::read_whole(&file, stamp.size, PACKED_BYTES_MAX));
-                Err(bad_line(&git, &bytes.unwrap_or_default(), &bad))
-            }
+            Err(error) => Err(bad_packed(&git, &file, error)),
         };
     }
     Err(raced(&git, LOOKUP_TRIES_MAX))
@@ -117,19 +122,15 @@ pub(crate) fn one(layout: &Layout, name: &RefName) -> Result<Option<Observed>, S
 /// Compares `packed-refs` with what is kept of the one before.
 pub(crate) fn repacked(layout: &Layout, known: &Parts) -> Result<Option<Repacked>, ScanError> {
     let git = GitDir::open(layout)?;
-    let Some(packed) = Packed::read(&git)?.filter(|packed| packed.intact) else { return Ok(None) };
-    let Some((parts, changed)) = known.compare(&packed.bytes, layout.format) else { return Ok(None) };
-    let mut ranges = Vec::with_capacity(changed.len());
-    for changed in changed {
-        let Ok(entries) = parts::entries(&changed, layout.format) else { return Ok(None) };
-        let mut in_order = Vec::with_capacity(entries.len());
-        for entry in entries {
-            // What is left out or dangerous is for a look at everything to name.
-            let mut skips = Skips::default();
-            let Ok(Some(name)) = packed::checked_name(entry.name, &mut skips) else { return Ok(None) };
-            in_order.push((name, entry.observed()));
-        }
-        ranges.push(Range { after: changed.after, last: changed.last, packed: in_order });
+    let Some((file, stamp)) = open_packed(&git)?.filter(|(_, stamp)| stamp.size >= PARTS_BYTES_MIN as u64)
+    else {
+        return Ok(None);
+    };
+    let compared =
+        known.compare(file.as_fd(), layout.format).map_err(|error| git.unreadable(PACKED, error))?;
+    let Some(Compared { parts, ranges, bytes }) = compared else { return Ok(None) };
+    if !is_intact(&git, &file, &stamp, Some(bytes))? {
+        return Ok(None);
     }
     git.check_whole()?;
     Ok(Some(Repacked { parts, ranges }))
@@ -170,32 +171,24 @@ fn raced(git: &GitDir<'_>, tries: usize) -> ScanError {
     ScanError::Raced { path: dir::below(&git.layout.git_dir, PACKED), tries }
 }
 
-fn bad_line(git: &GitDir<'_>, bytes: &[u8], bad: &Bad) -> ScanError {
-    let before = &bytes[..bad.offset.min(bytes.len())];
-    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    ScanError::PackedRefs { path: dir::below(&git.layout.git_dir, PACKED), line, reason: bad.reason }
+/// Whether nobody wrote into an open file since it had that stamp, and so many bytes were all of it.
+fn is_intact(git: &GitDir<'_>, file: &OwnedFd, stamp: &Stamp, bytes: Option<u64>) -> Result<bool, ScanError> {
+    let stat = rustix::fs::fstat(file).map_err(|error| git.unreadable(PACKED, error))?;
+    let after = Stamp::of(&stat);
+    // Not its change time: that moves when the file loses its name to the next one.
+    Ok(after.mtime_ns == stamp.mtime_ns && after.size == bytes.unwrap_or(stamp.size))
 }
 
-/// A `packed-refs` that was read.
-struct Packed {
-    bytes: Vec<u8>,
-    stamp: Stamp,
-    /// Nobody wrote into it while it was read.
-    intact: bool,
-}
-
-impl Packed {
-    fn read(git: &GitDir<'_>) -> Result<Option<Self>, ScanError> {
-        let Some((file, stamp)) = open_packed(git)? else {
-            return Ok(None);
-        };
-        let bytes = dir::read_whole(&file, stamp.size, PACKED_BYTES_MAX)
-            .map_err(|error| git.unreadable(PACKED, error))?;
-        let stat = rustix::fs::fstat(&file).map_err(|error| git.unreadable(PACKED, error))?;
-        let after = Stamp::of(&stat);
-        // Not its change time: that moves when the file loses its name to the next one.
-        let intact = after.size == bytes.len() as u64 && after.mtime_ns == stamp.mtime_ns;
-        Ok(Some(Self { bytes, stamp, intact }))
+fn bad_packed(git: &GitDir<'_>, file: &OwnedFd, error: PackedError) -> ScanError {
+    match error {
+        PackedError::Io(error) => git.unreadable(PACKED, error),
+        PackedError::Bad(Bad { offset, reason }) => match lines_before(file.as_fd(), offset) {
+            Ok(before) => {
+                let path = dir::below(&git.layout.git_dir, PACKED);
+                ScanError::PackedRefs { path, line: before + 1, reason }
+            }
+            Err(error) => git.unreadable(PACKED, error),
+        },
     }
 }
 

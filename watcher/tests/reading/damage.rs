@@ -258,14 +258,14 @@ fn what_differs_in_a_damaged_packed_refs_is_all_that_differs() {
             damage(&mut random, &mut bytes, std::slice::from_ref(&whole));
         } else {
             // What Git might write: an id changes, a line comes or goes.
-            let line = whole.len() / 62 * random.below(61) / 61;
+            let line = whole.len() / 61 * random.below(61);
             let line = whole[..line].iter().rposition(|byte| *byte == b'\n').map_or(46, |end| end + 1);
             match random.below(3) {
                 0 => bytes[line..line + 40].copy_from_slice(random.pick(&ids).as_bytes()),
-                1 => drop(bytes.drain(line..line + 61)),
+                1 => drop(bytes.drain(line..line + 60)),
                 _ => {
-                    let new = [&bytes[line..line + 60], b"x\n"].concat();
-                    bytes.splice(line + 61..line + 61, new);
+                    let new = [&bytes[line..line + 59], b"x\n"].concat();
+                    bytes.splice(line + 60..line + 60, new);
                 }
             }
         }

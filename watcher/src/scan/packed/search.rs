@@ -3,9 +3,8 @@
 use std::os::fd::OwnedFd;
 
 use refwatch_core::{ObjectFormat, RefName};
-use rustix::io::Errno;
 
-use super::{Bad, PACKED_BYTES_MAX, Records, header_is_sorted};
+use super::{Bad, PACKED_BYTES_MAX, PackedError, Records, header_is_sorted, line_end};
 use crate::dir;
 use crate::scan::Observed;
 
@@ -14,25 +13,6 @@ const WINDOW: usize = 16 << 10;
 
 /// Bytes of the start of the file in which the header line ends.
 const HEADER_BYTES_MAX: usize = 256;
-
-/// Why a name could not be looked up.
-#[derive(Debug)]
-pub(crate) enum SearchError {
-    Io(Errno),
-    Bad(Bad),
-}
-
-impl From<Errno> for SearchError {
-    fn from(error: Errno) -> Self {
-        SearchError::Io(error)
-    }
-}
-
-impl From<Bad> for SearchError {
-    fn from(bad: Bad) -> Self {
-        SearchError::Bad(bad)
-    }
-}
 
 /// Finds the entry of a name in an open `packed-refs` of `size` bytes.
 ///
@@ -43,7 +23,7 @@ pub(crate) fn find(
     size: u64,
     name: &RefName,
     format: ObjectFormat,
-) -> Result<Option<Observed>, SearchError> {
+) -> Result<Option<Observed>, PackedError> {
     let mut head = [0; HEADER_BYTES_MAX];
     let count = dir::read_at(file, &mut head, 0)?;
     let head = &head[..count];
@@ -66,7 +46,7 @@ pub(crate) fn find(
 }
 
 /// Nothing of this reaches a caller: the file is read from the start instead.
-const DAMAGED: SearchError = SearchError::Bad(Bad { offset: 0, reason: "not in order" });
+const DAMAGED: PackedError = PackedError::Bad(Bad { offset: 0, reason: "not in order" });
 
 /// Searches the lines from byte `low` to byte `high`.
 fn bisect(
@@ -75,13 +55,13 @@ fn bisect(
     mut high: u64,
     name: &RefName,
     format: ObjectFormat,
-) -> Result<Option<Observed>, SearchError> {
+) -> Result<Option<Observed>, PackedError> {
     let mut window = [0; WINDOW];
     loop {
         let width = high.checked_sub(low).ok_or(DAMAGED)?;
         if width <= WINDOW as u64 {
             let lines = read_exactly(file, &mut window, low, width)?;
-            return scan(lines, name, format).map_err(SearchError::Bad);
+            return scan(lines, name, format).map_err(PackedError::Bad);
         }
         let from = low + (width - WINDOW as u64) / 2;
         let lines = read_exactly(file, &mut window, from, WINDOW as u64)?;
@@ -117,7 +97,7 @@ fn scan(lines: &[u8], name: &RefName, format: ObjectFormat) -> Result<Option<Obs
 
 /// The first whole entry of a window, without what it peels to: its start and end.
 fn first_record(window: &[u8], at_line_start: bool) -> Option<(usize, usize)> {
-    let next = |from: usize| window[from..].iter().position(|byte| *byte == b'\n').map(|end| from + end + 1);
+    let next = |from| line_end(window, from).map(|end| end + 1);
     let mut start = if at_line_start { 0 } else { next(0)? };
     if window.get(start) == Some(&b'^') {
         start = next(start)?;
@@ -130,12 +110,12 @@ fn read_exactly<'a>(
     window: &'a mut [u8; WINDOW],
     offset: u64,
     width: u64,
-) -> Result<&'a [u8], SearchError> {
+) -> Result<&'a [u8], PackedError> {
     let wanted = usize::try_from(width).unwrap_or(WINDOW).min(WINDOW);
     let count = dir::read_at(file, &mut window[..wanted], offset)?;
     if count == wanted {
         Ok(&window[..count])
     } else {
-        Err(SearchError::Bad(Bad { offset: 0, reason: "the file was cut while it was read" }))
+        Err(PackedError::Bad(Bad { offset: 0, reason: "the file was cut while it was read" }))
     }
 }
