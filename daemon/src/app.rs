@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{LogFormat, LogSettings};
+use crate::config::{LogFormat, LogSettings, Problem};
 use crate::directory::Directory;
 use crate::engine::{Engine, EngineBarrier, EngineIntake, Parts};
 use crate::grpc::{self, GrpcServer};
@@ -44,8 +44,11 @@ pub(crate) struct Checks {
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
-pub(crate) fn run(settings: Settings, log: LogSettings) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(settings: Settings, log: LogSettings, warnings: &[Problem]) -> anyhow::Result<ExitCode> {
     start_logging(log);
+    for warning in warnings {
+        tracing::warn!(setting = warning.key, detail = warning.message, "a file with secrets is not private");
+    }
     let inherited = Inherited::take()?;
     let settings = Arc::new(settings);
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));

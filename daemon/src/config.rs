@@ -3,6 +3,7 @@
 //! Reading opens no port and writes nothing.
 
 mod check;
+mod exposed;
 mod kind;
 mod layer;
 mod place;
@@ -122,6 +123,8 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// Everything that is wrong, in order of the layers.
     pub(crate) problems: Vec<Problem>,
+    /// What is no mistake but not safe: files with secrets that every user of the machine may open.
+    pub(crate) warnings: Vec<Problem>,
     /// The file that was read.
     pub(crate) file: Option<PathBuf>,
     draft: Draft,
@@ -149,8 +152,9 @@ pub(crate) fn load(given: &Given, around: &Surroundings) -> Loaded {
     let mut draft = Draft { database: place::database(around), ..Draft::default() };
     let sources = apply(&layers, around, &mut draft, &mut problems);
     let config = draft.config();
-    let mut loaded = Loaded { config, problems, file, draft, sources };
+    let mut loaded = Loaded { config, problems, warnings: Vec::new(), file, draft, sources };
     check::check(&mut loaded);
+    loaded.warnings = exposed::warnings(&loaded);
     loaded
 }
 

@@ -11,6 +11,7 @@ use refwatch_store::Logged;
 
 use crate::status::Failure;
 
+pub(crate) use globs::Budget;
 pub(crate) use refs::Refs;
 pub(crate) use repositories::{Repositories, parse_ids};
 pub(crate) use view::{Seen, View};
@@ -42,14 +43,21 @@ impl Filter {
     pub(crate) fn compile(filter: Option<&v1::EventFilter>, view: View) -> Result<Self, Failure> {
         let default = v1::EventFilter::default();
         let filter = filter.unwrap_or(&default);
+        let mut budget = Budget::default();
         Ok(Self {
-            repositories: Repositories::compile("filter.", &filter.repository_ids, &filter.repository_globs)?,
+            repositories: Repositories::compile(
+                "filter.",
+                &filter.repository_ids,
+                &filter.repository_globs,
+                &mut budget,
+            )?,
             refs: Refs::compile(
                 "filter.",
                 &filter.ref_include_globs,
                 &filter.ref_exclude_globs,
                 &filter.namespaces,
                 filter.include_internal,
+                &mut budget,
             )?,
             types: types(&filter.types)?,
             view,

@@ -6,6 +6,7 @@
 //! | [`Watch`] | [`Update`]s without end: connects again with growing, jittered delays, resumes, hands each event out once |
 //! | [`Follow`] | a `Watch` that starts where a [`Checkpoint`] says, and stores there how far it came |
 //! | [`Mirror`] | the refs as they are, and what each update changed: also what a snapshot no longer brings |
+//! | [`Signer`] | for Git hosts: reports signed with a shared secret |
 //!
 //! # What is verified
 //!
@@ -53,6 +54,7 @@ mod follow;
 mod mirror;
 mod order;
 mod server;
+mod sign;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod watch;
@@ -66,4 +68,5 @@ pub use self::follow::{Follow, FollowError};
 pub use self::mirror::{Change, Mirror, Mirrored, Target};
 pub use self::order::{Verify, Violation};
 pub use self::server::{Bearer, Client, InvalidServer, Server, ServerOptions};
+pub use self::sign::{InvalidSecret, Report, SECRET_BYTES_MIN, SIGNATURE_HEADER, Signer, TIMESTAMP_HEADER};
 pub use self::watch::{FirstConnect, Policy, Update, Watch};

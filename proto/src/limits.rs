@@ -52,6 +52,11 @@ pub const REF_PAGE_TOKEN_BYTES_MAX: usize = 8_192;
 pub const GLOBS_MAX: u32 = 64;
 /// Longest glob, in bytes.
 pub const GLOB_BYTES_MAX: u32 = 1_024;
+/// Characters of [`GLOB_WILDCARDS`] in all globs of one request together. Literal bytes cost next to nothing; one of these takes
+/// up to 5 microseconds of the server's time to compile, in whatever glob it stands: 20 milliseconds for all.
+pub const GLOB_WILDCARDS_MAX: u32 = 4_096;
+/// Characters that make a glob costly. Each counts, also where `\` or `[]` takes its meaning away.
+pub const GLOB_WILDCARDS: [char; 5] = ['*', '?', '[', '{', ','];
 /// Repository ids in one request.
 pub const REPOSITORY_IDS_MAX: u32 = 1_000;
 /// Longest repository id or transaction id, in bytes.

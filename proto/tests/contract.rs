@@ -121,6 +121,11 @@ fn the_comments_state_the_limits() {
             grouped(limits::PUSH_OPTIONS_BYTES_MAX as u64)
         ),
         format!("At most {} bytes", grouped(limits::NAME_BYTES_MAX as u64)),
+        format!(
+            "at most {} of the characters {} and `,`, unless",
+            grouped(limits::GLOB_WILDCARDS_MAX.into()),
+            limits::GLOB_WILDCARDS[..4].iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ")
+        ),
         format!("{} bytes each and {} a list", grouped(limits::GLOB_BYTES_MAX.into()), limits::GLOBS_MAX),
         format!(
             "default ({}), else {} to {}. uint32 progress_interval_ms",

@@ -1,5 +1,6 @@
 //! Clients that are not ours: Python with generated code, and buf by reflection alone.
 
+use std::path::Path;
 use std::process::{Output, Stdio};
 
 use refwatch_proto::v1::GitEvent;
@@ -106,5 +107,43 @@ fn buf_lists_and_watches_by_reflection_alone() {
         drop(watch.kill());
         drop(watch.wait());
         assert_eq!(types, ["GIT_EVENT_TYPE_REPOSITORY_DISCOVERED", "GIT_EVENT_TYPE_BRANCH_CREATED"]);
+    }
+}
+
+/// What `buf breaking` says of the contract against the baseline, once each line that begins so was made another.
+fn breaking(from: &str, to: &str) -> Option<Output> {
+    let mut buf = tools::buf()?;
+    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
+    let directory = tempfile::tempdir().expect("a directory");
+    let copy = directory.path();
+    std::fs::create_dir_all(copy.join("refwatch/v1")).expect("made");
+    std::fs::create_dir_all(copy.join("io/cloudevents/v1")).expect("made");
+    let files = ["event", "service", "ingest"].map(|name| format!("refwatch/v1/{name}.proto"));
+    let mut changed = 0;
+    for file in files.iter().map(String::as_str).chain(["io/cloudevents/v1/cloudevents.proto", "buf.yaml"]) {
+        let text = std::fs::read_to_string(proto.join(file)).expect("text");
+        changed += text.matches(from).count();
+        std::fs::write(copy.join(file), text.replace(from, to)).expect("written");
+    }
+    assert_eq!(changed, 1, "{from} is there once");
+    buf.arg("breaking").arg(copy).arg("--against").arg(proto.join("baseline.binpb"));
+    Some(buf.output().expect("it ran before"))
+}
+
+/// Generated code and messages on the wire are of clients that nobody here rebuilds.
+#[test]
+fn a_contract_that_would_break_its_clients_is_noticed() {
+    let sequence = "uint64 sequence = 2;\n  // Resume token that stands right after this event";
+    let Some(output) = breaking(sequence, sequence) else { return };
+    assert!(output.status.success(), "{output:?}");
+    let renumbered = sequence.replace('2', "40");
+    for (from, to, said) in [
+        (sequence, &*renumbered, r#"field "2" with name "sequence" on message "GitEvent" was deleted"#),
+        ("GIT_EVENT_TYPE_TAG_MOVED = 7;", "GIT_EVENT_TYPE_TAG_MOVED = 70;", r#"enum value "7""#),
+        ("rpc WatchEvents(", "rpc FollowEvents(", r#"RPC "WatchEvents""#),
+    ] {
+        let output = breaking(from, to).expect("it ran before");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && text.contains(said), "{from}: {output:?}");
     }
 }

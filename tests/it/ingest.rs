@@ -188,6 +188,27 @@ fn over_tcp_only_a_token_with_the_right_reports() {
 }
 
 #[test]
+fn over_tcp_who_signs_reports_without_a_token() {
+    const SECRET: &str = "what-host-and-daemon-share";
+    let world = World::new();
+    let repo = world.repo("a.git");
+    let report = || refused(&repo, "refs/heads/main", "", &"1".repeat(40));
+    let secret = world.beside("secret");
+    fs::write(&secret, format!("# of the host\n{SECRET}\n")).expect("written");
+    let daemon = Options::new(&world).set("grpc.shared_secret_file", secret.to_str().expect("text")).start();
+    daemon.wait_ready();
+    let signing = Reporter::signing(daemon.grpc(), SECRET);
+    let first = signing.report(report()).expect("signed");
+    let batch = signing.report_all(vec![report(), report()]).expect("the other method is signed too");
+    let refusal =
+        Reporter::signing(daemon.grpc(), "what-somebody-guesses").report(report()).expect_err("not so");
+    assert_eq!(reason(&refusal), (Code::Unauthenticated, "CREDENTIALS_INVALID"));
+    // The same again is another attempt, with a signature of its own.
+    let last = signing.report(report()).expect("signed anew");
+    assert_eq!((batch.event_ids.len(), last.sequence), (2, first.sequence + 3));
+}
+
+#[test]
 fn what_was_answered_outlives_a_kill() {
     let world = World::new();
     let repo = world.repo("a.git");

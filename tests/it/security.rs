@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -92,6 +93,38 @@ fn failures_are_counted_and_told_without_the_secret() {
     for secret in ["a-wrong-token", "the-right-token", "the-shared-secret"] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
+}
+
+#[test]
+fn a_secret_that_every_user_may_read_is_named_at_the_start_and_by_the_check() {
+    let world = World::new();
+    let secret = world.beside("secret");
+    fs::write(&secret, "the-shared-secret\n").expect("written");
+    let path = secret.to_str().expect("text");
+    let checked = || {
+        let mut check = Command::new(binary::refwatch());
+        check.args(["config", "check", "--set", &format!("grpc.shared_secret_file={path}")]);
+        said(&check.env_clear().env("REFWATCH_ROOTS", &world.root).output().expect("it runs"))
+    };
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o644)).expect("ours");
+    let told = checked();
+    assert!(told.starts_with("warning: ") && told.ends_with("\nOK\n"), "{told}");
+    assert!(told.contains(&format!("chmod o= {path}")) && !told.contains("the-shared-secret"), "{told}");
+    let options = Options::new(&world).set("grpc.shared_secret_file", path);
+    let is_warning = |line: &serde_json::Value| line["message"] == "a file with secrets is not private";
+    let mut daemon = options.start();
+    let line = daemon.wait_log("the warning", is_warning);
+    assert_eq!(line["setting"], "grpc.shared_secret_file");
+    assert!(line["detail"].as_str().is_some_and(|detail| detail.contains(path)), "{line}");
+    let warnings = |daemon: &Daemon| {
+        daemon.log_lines().iter().filter(|line| line.contains("a file with secrets is not private")).count()
+    };
+    assert_eq!(warnings(&daemon), 1);
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).expect("ours");
+    assert_eq!(checked(), "OK\n");
+    daemon.stop();
+    daemon.restart();
+    assert_eq!(warnings(&daemon), 0, "of one that is private nothing is said");
 }
 
 #[test]

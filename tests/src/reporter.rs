@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use refwatch_proto::client::{Report, Signer};
 use refwatch_proto::v1::ingest_service_client::IngestServiceClient;
 use refwatch_proto::v1::rejection_report::Repository;
 use refwatch_proto::v1::{
@@ -20,6 +21,7 @@ use crate::world::Repo;
 pub struct Reporter {
     client: IngestServiceClient<Channel>,
     token: Option<String>,
+    signer: Option<Signer>,
 }
 
 impl Reporter {
@@ -33,12 +35,22 @@ impl Reporter {
         Self::connect(format!("http://{address}"), token)
     }
 
+    /// Reports over TCP, signed with a secret.
+    ///
+    /// # Panics
+    /// When it is no secret.
+    pub fn signing(address: SocketAddr, secret: &str) -> Self {
+        let signer = Some(Signer::new(secret).expect("a secret"));
+        Self { signer, ..Self::by_tcp(address, None) }
+    }
+
     fn connect(url: String, token: Option<&str>) -> Self {
         let _inside = runtime().enter();
         let endpoint = Endpoint::from_shared(url).expect("an address");
         Self {
             client: IngestServiceClient::new(endpoint.connect_lazy()),
             token: token.map(|token| format!("Bearer {token}")),
+            signer: None,
         }
     }
 
@@ -62,8 +74,11 @@ impl Reporter {
         answer.map(tonic::Response::into_inner).map_err(|status| Refusal::of(&status))
     }
 
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+    fn request<T: Report>(&self, message: T) -> Request<T> {
+        let mut request = match &self.signer {
+            Some(signer) => signer.sign(message),
+            None => Request::new(message),
+        };
         if let Some(token) = &self.token {
             request.metadata_mut().insert("authorization", token.parse().expect("a header"));
         }

@@ -1,5 +1,6 @@
 //! `refwatch completions` and `refwatch man`.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,11 +33,18 @@ pub(super) fn completions(args: &CompletionsArgs, out: &mut Out) -> Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
+/// The page of the program that Git's hooks are. `refwatch hook`, which would have a page of that name, only leads to its
+/// own commands, and so does this one.
+pub(super) const HOOK_PAGE: (&str, &str) = ("refwatch-hook.1", include_str!("refwatch-hook.1"));
+
 /// Writes manual pages.
 pub(super) fn man(args: &ManArgs, out: &mut Out) -> Result<ExitCode, Exit> {
     match &args.directory {
         Some(directory) => {
+            let (name, page) = HOOK_PAGE;
+            let page = page.replace("@version@", env!("CARGO_PKG_VERSION"));
             clap_mangen::generate_to(super::command(), directory)
+                .and_then(|()| fs::write(directory.join(name), page))
                 .map_err(|error| Exit::new(exit::IO, format!("{}: {error}", directory.display())))?;
         }
         None => {

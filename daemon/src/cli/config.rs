@@ -7,11 +7,11 @@ use clap::{Subcommand, ValueEnum};
 use super::exit::{self, Exit};
 use super::output::Out;
 use super::serve::{SettingArgs, listed};
-use crate::config;
+use crate::config::{self, Loaded};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Says OK, or all that is wrong with the settings
+    /// Says OK, or all that is wrong with the settings; and which files with secrets others may open
     Check(SettingArgs),
     /// Prints the settings in force as TOML, each with where it is from
     Print(PrintArgs),
@@ -41,7 +41,10 @@ enum Format {
 pub(super) fn run(command: Command, out: &mut Out) -> Result<ExitCode, Exit> {
     match command {
         Command::Check(args) => {
-            let problems = args.load()?.problems;
+            let Loaded { problems, warnings, .. } = args.load()?;
+            for warning in warnings {
+                out.line(&format!("warning: {warning}"))?;
+            }
             let text = if problems.is_empty() { "OK".to_owned() } else { listed(&problems) };
             out.line(&text)?;
             out.flush()?;

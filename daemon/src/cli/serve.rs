@@ -113,7 +113,7 @@ pub(super) fn run(args: Args) -> Result<ExitCode, Exit> {
         return Err(Exit::usage(listed(&loaded.problems)));
     }
     let Config { settings, log } = loaded.config;
-    crate::app::run(settings, log).map_err(|error| Exit::new(1, format!("{error:#}")))
+    crate::app::run(settings, log, &loaded.warnings).map_err(|error| Exit::new(1, format!("{error:#}")))
 }
 
 /// Problems as a list.

@@ -91,3 +91,31 @@ fn run_in(line: &str, out: &mut Out) {
     };
     assert!(outcome.is_ok(), "{line}");
 }
+
+#[test]
+fn the_page_of_the_hooks_program_says_what_the_program_does() {
+    let page = super::complete::HOOK_PAGE.1.replace('\\', "");
+    let hooks = ["reference-transaction", "pre-receive", "update", "post-receive", "proc-receive"];
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../watcher/hook/src");
+    let source = |file: &str| std::fs::read_to_string(source.join(file)).expect("text");
+    // What it is called for, and whom it asks who pushes.
+    let call = source("call.rs");
+    let known = call.lines().filter(|line| line.trim().starts_with("b\"") && line.contains("=> Some(Hook::"));
+    assert_eq!(known.count(), hooks.len());
+    let said = source("said.rs");
+    let actors = said.lines().find(|line| line.starts_with("const ACTORS")).expect("there");
+    let actors: Vec<&str> = actors.split('"').skip(1).step_by(2).collect();
+    assert_eq!(actors.len(), 3, "{actors:?}");
+    let bounds = [
+        format!("at most {} MiB", refwatch_hook::JOURNAL_BYTES_MAX >> 20),
+        format!("at most {}.", refwatch_hook::PROGRAMS_MAX),
+        refwatch_hook::FORMER_SUFFIX.to_owned(),
+        format!("{}/", refwatch_hook::DIRECTORY_SUFFIX),
+        format!("{}/{}", refwatch_hook::DIRECTORY, refwatch_hook::JOURNAL),
+    ];
+    let commands = ["refwatch-hook-install", "refwatch-hook-remove", "refwatch-hook-status"];
+    let words = hooks.into_iter().chain(actors).chain(commands).chain(bounds.iter().map(String::as_str));
+    for word in words {
+        assert!(page.contains(word), "{word}: {page}");
+    }
+}

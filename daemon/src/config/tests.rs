@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::*;
@@ -290,4 +291,37 @@ fn kubernetes_service_links_are_no_settings() {
         place = place.variable(name, "x");
     }
     assert_eq!(texts(&place.load(&[("roots", "--root", "git")])), [""; 0]);
+}
+
+#[test]
+fn secrets_that_every_user_of_the_machine_may_open_are_warned_of() {
+    let hash = format!("sha256:{} scope=watch\n", "0".repeat(64));
+    let both = format!("{hash}a-token-as-it-is\n");
+    let table = [
+        ("grpc.tls_key", "a key", 0o600, None),
+        ("grpc.tls_key", "a key", 0o640, None),
+        ("grpc.tls_key", "a key", 0o644, Some("may read it")),
+        ("grpc.shared_secret_file", "the-secret-of-the-host", 0o644, Some("may read it")),
+        ("grpc.shared_secret_file", "the-secret-of-the-host", 0o602, Some("may change it")),
+        ("grpc.token_file", &both, 0o660, None),
+        ("grpc.token_file", &both, 0o644, Some("or put hashes into it")),
+        ("grpc.token_file", &hash, 0o644, None),
+        ("grpc.token_file", &hash, 0o646, Some("may change it")),
+    ];
+    for (key, content, mode, said) in table {
+        let place = Place::new();
+        let path = place.path().join("file");
+        fs::write(&path, content).expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+        let loaded = place.load(&[("roots", "--root", "git"), (key, "--set", path.to_str().expect("text"))]);
+        let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings.len(), usize::from(said.is_some()), "{key} {mode:o}: {warnings:?}");
+        for (warning, said) in warnings.iter().zip(said) {
+            let shown = path.display();
+            let begin = format!("--set: {key}: {shown} has mode {mode:04o}: every user of this machine ");
+            let remedy = format!("run `chmod o= {shown}`");
+            let holds = warning.starts_with(&begin) && warning.contains(said) && warning.contains(&remedy);
+            assert!(holds, "{warning}");
+        }
+    }
 }

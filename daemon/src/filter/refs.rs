@@ -2,7 +2,7 @@
 
 use refwatch_core::{Namespace, RefName};
 
-use super::globs::Globs;
+use super::globs::{Budget, Globs};
 use crate::status::Failure;
 
 /// Refs by name and namespace.
@@ -31,6 +31,7 @@ impl Refs {
         exclude: &[String],
         namespaces: &[i32],
         include_internal: bool,
+        budget: &mut Budget,
     ) -> Result<Self, Failure> {
         let field = format!("{prefix}namespaces");
         super::bounded_list(&field, namespaces.len())?;
@@ -46,8 +47,8 @@ impl Refs {
             (false, _) => named,
         };
         Ok(Self {
-            include: Globs::compile(&format!("{prefix}ref_include_globs"), include)?,
-            exclude: Globs::compile(&format!("{prefix}ref_exclude_globs"), exclude)?,
+            include: Globs::compile(&format!("{prefix}ref_include_globs"), include, budget)?,
+            exclude: Globs::compile(&format!("{prefix}ref_exclude_globs"), exclude, budget)?,
             namespaces,
         })
     }

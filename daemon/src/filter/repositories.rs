@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use refwatch_proto::limits;
 
-use super::globs::Globs;
+use super::globs::{Budget, Globs};
 use crate::status::Failure;
 use crate::wire;
 
@@ -20,10 +20,15 @@ impl Repositories {
     ///
     /// # Errors
     /// [`Failure`] that names the field.
-    pub(crate) fn compile(prefix: &str, ids: &[String], globs: &[String]) -> Result<Self, Failure> {
+    pub(crate) fn compile(
+        prefix: &str,
+        ids: &[String],
+        globs: &[String],
+        budget: &mut Budget,
+    ) -> Result<Self, Failure> {
         Ok(Self {
             ids: parse_ids(&format!("{prefix}repository_ids"), ids)?.into_iter().collect(),
-            globs: Globs::compile(&format!("{prefix}repository_globs"), globs)?,
+            globs: Globs::compile(&format!("{prefix}repository_globs"), globs, budget)?,
         })
     }
 

@@ -3,7 +3,7 @@ use refwatch_proto::limits;
 use refwatch_proto::v1::{EventFilter, GitEventType, RefNamespace};
 use refwatch_store::Logged;
 
-use super::{Filter, Seen, View};
+use super::{Budget, Filter, Refs, Repositories, Seen, View};
 use crate::status::Failure;
 
 const UID: u64 = 0xabc;
@@ -200,21 +200,52 @@ fn a_filter_is_told_in_a_few_words() {
 #[test]
 fn the_costliest_filters_within_the_bounds_are_compiled_and_answer() {
     let long = format!("refs/heads/{}", "a".repeat(limits::NAME_BYTES_MAX - 20));
-    for piece in ["*", "?", "**/", "[a-z]", "{a,b}", "{{a,b},{c,d}}", "a*", "{a*,b?}*", "*/{**/a,[!b]?}/"] {
-        // As many pieces as a glob may hold, as many globs as a list, in every list.
-        let glob = piece.repeat((limits::GLOB_BYTES_MAX as usize - 2) / piece.len());
-        let globs: Vec<_> = (0..limits::GLOBS_MAX).map(|number| format!("{glob}{number:02}")).collect();
+    let whole = limits::GLOB_WILDCARDS_MAX as usize;
+    let worst = ["*", "?", "a*", "**/", "/**/", "[a-z]", "{a,b}", "{**/,}", "{a*,b?}*", "*/{**/a,[!b]?}/"];
+    for piece in worst {
+        // As many pieces as all globs may hold together, in long globs, over all three lists.
+        let cost = piece.matches(limits::GLOB_WILDCARDS).count();
+        let a_glob = (limits::GLOB_BYTES_MAX as usize - 2) / piece.len();
+        let mut left = whole / cost;
+        let mut globs = Vec::new();
+        while left > 0 {
+            let pieces = left.min(a_glob);
+            globs.push(format!("{}{:02}", piece.repeat(pieces), globs.len()));
+            left -= pieces;
+        }
+        let mut lists = globs.chunks(globs.len().div_ceil(3)).map(<[String]>::to_vec);
+        let mut list = || lists.next().unwrap_or_default();
         let filter = EventFilter {
-            repository_globs: globs.clone(),
-            ref_include_globs: globs.clone(),
-            ref_exclude_globs: globs,
+            repository_globs: list(),
+            ref_include_globs: list(),
+            ref_exclude_globs: list(),
             ..EventFilter::default()
         };
-        let filter = Filter::compile(Some(&filter), View::default())
-            .unwrap_or_else(|error| panic!("{piece}: {error}"));
-        assert!(
-            matches!(filter.look(&branch(long.as_bytes()), UID, long.as_bytes()), Seen::Nothing),
-            "{piece}"
-        );
+        let compile = |filter: &EventFilter| Filter::compile(Some(filter), View::default());
+        let compiled = compile(&filter).unwrap_or_else(|error| panic!("{piece}: {error}"));
+        let seen = compiled.look(&branch(long.as_bytes()), UID, long.as_bytes());
+        assert!(matches!(seen, Seen::Nothing), "{piece}");
+        // One more is one too many, whichever list it is in; literal ones are none.
+        let mut more = filter.clone();
+        more.ref_exclude_globs.push("refs/heads/literal".to_owned());
+        compile(&more).unwrap_or_else(|error| panic!("{piece}: {error}"));
+        more.ref_exclude_globs.push("*".repeat(whole % cost + 1));
+        let failure = compile(&more).unwrap_err();
+        let Failure::Glob { field, detail, .. } = &failure else { panic!("{failure:?}") };
+        assert_eq!(*field, format!("filter.ref_exclude_globs[{}]", more.ref_exclude_globs.len() - 1));
+        assert!(detail.contains("more than 4096 of the characters *?[{,"), "{detail}");
     }
+}
+
+#[test]
+fn lists_of_one_request_share_what_their_globs_may_cost() {
+    let half = vec!["*".repeat(limits::GLOB_BYTES_MAX as usize); 2];
+    let mut budget = Budget::default();
+    Repositories::compile("", &[], &half, &mut budget).unwrap();
+    Refs::compile("", &half, &[], &[], false, &mut budget).unwrap();
+    let failure = Refs::compile("", &["*".to_owned()], &[], &[], false, &mut budget).unwrap_err();
+    assert!(
+        matches!(&failure, Failure::Glob { field, .. } if field == "ref_include_globs[0]"),
+        "{failure:?}"
+    );
 }

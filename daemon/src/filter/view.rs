@@ -5,7 +5,7 @@ use std::sync::Arc;
 use refwatch_core::EventType;
 use refwatch_store::Logged;
 
-use super::globs::Globs;
+use super::globs::{Budget, Globs};
 use crate::status::Failure;
 
 /// The repositories that a caller may know of: all, or those whose paths its globs match.
@@ -38,7 +38,7 @@ impl View {
     /// # Errors
     /// [`Failure`] that names the glob as `repository[n]`.
     pub(crate) fn of(globs: Vec<String>) -> Result<Self, Failure> {
-        let compiled = Globs::compile("repository", &globs)?;
+        let compiled = Globs::compile("repository", &globs, &mut Budget::default())?;
         Ok(Self(compiled.map(|compiled| Arc::new(Limits { text: globs, globs: compiled }))))
     }
 

@@ -59,6 +59,7 @@ fn server_limits(settings: &Settings) -> v1::ServerLimits {
         ref_page_size_max: limits::REF_PAGE_SIZE_MAX,
         globs_max: limits::GLOBS_MAX,
         glob_bytes_max: limits::GLOB_BYTES_MAX,
+        glob_wildcards_max: limits::GLOB_WILDCARDS_MAX,
         repository_ids_max: limits::REPOSITORY_IDS_MAX,
         reports_max: if takes_reports(settings) { limits::REPORTS_MAX } else { 0 },
         sync_timeout_ms_max: limits::SYNC_TIMEOUT_MS_MAX,

@@ -8,7 +8,7 @@ use refwatch_proto::{limits, v1};
 use refwatch_store::{ReadError, Reader, RepositoryRow};
 
 use super::token;
-use crate::filter::{Refs, Repositories, View};
+use crate::filter::{Budget, Refs, Repositories, View};
 use crate::log::{Log, read_in_turn};
 use crate::status::Failure;
 use crate::subscriptions::alive_at;
@@ -55,15 +55,22 @@ pub(super) async fn list(
         limits::REF_PAGE_SIZE_MAX,
     )?;
     let page_token = std::mem::take(&mut request.page_token);
+    let mut budget = Budget::default();
     let wanted = Wanted {
         view,
-        repositories: Repositories::compile("", &request.repository_ids, &request.repository_globs)?,
+        repositories: Repositories::compile(
+            "",
+            &request.repository_ids,
+            &request.repository_globs,
+            &mut budget,
+        )?,
         refs: Refs::compile(
             "",
             &request.ref_include_globs,
             &request.ref_exclude_globs,
             &[],
             request.include_internal,
+            &mut budget,
         )?,
         page_size: page_size as usize,
         fingerprint: token::fingerprint(log.identity(), METHOD, &request),

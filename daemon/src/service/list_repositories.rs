@@ -7,7 +7,7 @@ use refwatch_proto::{limits, v1};
 
 use super::token;
 use crate::directory::{Entry, Health};
-use crate::filter::{Repositories, View};
+use crate::filter::{Budget, Repositories, View};
 use crate::log::{Log, read_in_turn};
 use crate::status::Failure;
 use crate::wire;
@@ -30,7 +30,12 @@ pub(super) async fn list(
         1,
         limits::PAGE_SIZE_MAX,
     )?;
-    let wanted = Repositories::compile("", &request.repository_ids, &request.repository_globs)?;
+    let wanted = Repositories::compile(
+        "",
+        &request.repository_ids,
+        &request.repository_globs,
+        &mut Budget::default(),
+    )?;
     let page_token = std::mem::take(&mut request.page_token);
     let fingerprint = token::fingerprint(log.identity(), METHOD, &request);
     let after = match page_token.as_str() {

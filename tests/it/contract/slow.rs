@@ -1,10 +1,13 @@
 //! A slow subscriber costs only itself: it gets everything from the log, or is told that the log has passed it.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
 use refwatch_proto::v1::watch_events_request::Start;
 use refwatch_proto::v1::watch_events_response::Kind;
 use refwatch_proto::v1::{GetPositionRequest, GitEvent, Now, OnGap, ResetReason, WatchEventsRequest};
 use refwatch_tests::{
-    Bulk, Daemon, Lens, Options, Refusal, State, Stream, World, filter, http, request, validate,
+    Bulk, Daemon, Lens, Options, Refusal, State, Stream, World, binary, filter, http, request, validate,
 };
 use tonic::Code;
 
@@ -169,4 +172,41 @@ fn one_that_reads_an_event_while_thousands_are_written_costs_only_itself() {
     bulk.step();
     let (_, replica) = follow(client.sync().last_sequence);
     assert_eq!(replica, client.on_disk(&[&bulk.repo]), "and goes on from there");
+}
+
+/// Times that all branches move: more than the buffers of client, server and kernel hold together.
+const UNREAD_ROUNDS: usize = 6;
+
+/// What everyone meets who works on each event before he takes the next: his stream is ended, what was on its way comes,
+/// and the client goes on behind it by itself.
+#[test]
+fn a_reader_that_pauses_longer_than_the_limit_goes_on_behind_what_it_has() {
+    let world = World::new();
+    let mut bulk = Bulk::new(&world, "bulk.git", BRANCHES);
+    let daemon = Options::new(&world).set("grpc.stall_timeout_s", "1").start();
+    let client = daemon.client();
+    for _ in 0..UNREAD_ROUNDS {
+        bulk.step();
+        // Or two rounds are one.
+        client.sync();
+    }
+    let last = client.sync().last_sequence;
+    let mut tail = Command::new(binary::refwatch())
+        .args(["tail", "--json", "--since", "earliest", "--limit", &last.to_string()])
+        .args(["--grpc", &format!("http://{}", daemon.grpc())])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    // Nobody reads what it prints, so it takes nothing.
+    daemon.wait_metric(r#"refwatch_subscriptions_ended_total{reason="slow_consumer"}"#, 1.0);
+    let output = BufReader::new(tail.stdout.take().expect("piped"));
+    let sequences = output.lines().map(|line| {
+        let event: serde_json::Value = serde_json::from_str(&line.expect("text")).expect("JSON");
+        event["sequence"].as_str().and_then(|text| text.parse::<u64>().ok()).expect("a sequence")
+    });
+    assert!(sequences.eq(1..=last), "each once and in order");
+    let ended = tail.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && said.contains("SLOW_CONSUMER"), "{said}");
 }

@@ -10,10 +10,16 @@ use tempfile::TempDir;
 use super::{content, file, said};
 
 /// Manual pages that must be there; one a command.
-const PAGES: [&str; 5] =
-    ["refwatch.1", "refwatch-serve.1", "refwatch-tail.1", "refwatch-health.1", "refwatch-hook-install.1"];
+const PAGES: [&str; 6] = [
+    "refwatch.1",
+    "refwatch-serve.1",
+    "refwatch-tail.1",
+    "refwatch-health.1",
+    "refwatch-hook.1",
+    "refwatch-hook-install.1",
+];
 /// Files that the package puts in place.
-const INSTALLED: [&str; 12] = [
+const INSTALLED: [&str; 13] = [
     "usr/bin/refwatch",
     "usr/bin/refwatch-hook",
     "etc/refwatch/refwatch.toml",
@@ -23,6 +29,7 @@ const INSTALLED: [&str; 12] = [
     "usr/lib/sysusers.d/refwatch.conf",
     "usr/lib/tmpfiles.d/refwatch.conf",
     "usr/share/man/man1/refwatch-tail.1.gz",
+    "usr/share/man/man1/refwatch-hook.1.gz",
     "usr/share/bash-completion/completions/refwatch",
     "usr/share/zsh/vendor-completions/_refwatch",
     "usr/share/fish/vendor_completions.d/refwatch.fish",
@@ -35,6 +42,11 @@ fn each_command_has_a_manual_page_that_man_can_show() {
     for page in PAGES {
         assert!(directory.path().join(page).is_file(), "{page}");
     }
+    // Of the program, and not of the command of the same name, which only leads to its own commands.
+    let program = fs::read_to_string(directory.path().join("refwatch-hook.1")).expect("text");
+    assert!(
+        program.contains("runs the hooks in whose place it stands") && program.contains(".SH EXIT STATUS")
+    );
     for page in fs::read_dir(directory.path()).expect("pages") {
         let page = page.expect("a page").path();
         let Some(mut man) = tools::debian("man", "man-db") else { return };

@@ -77,8 +77,12 @@ fn rules_and_dashboard_name_metrics_that_are_there() {
         assert_eq!(http::metric(daemon.http(), &series), Some(1.0), "{series}");
     }
     // A rate misses an increase with which a series begins.
-    for kind in ["full", "io", "corrupt"] {
-        let series = format!("refwatch_store_errors_total{{kind=\"{kind}\"}}");
+    let kinds = ["full", "io", "corrupt"].map(|kind| ("store_errors", "kind", kind));
+    let failures = ["missing", "unknown", "scope", "signature", "late", "replayed", "limited"]
+        .map(|reason| ("auth_failures", "reason", reason));
+    let refusals = ["total", "peer", "tls", "user"].map(|reason| ("connections_refused", "reason", reason));
+    for (metric, label, value) in kinds.into_iter().chain(failures).chain(refusals) {
+        let series = format!("refwatch_{metric}_total{{{label}=\"{value}\"}}");
         assert_eq!(http::metric(daemon.http(), &series), Some(0.0), "{series}");
     }
 }

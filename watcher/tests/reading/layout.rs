@@ -105,3 +105,38 @@ fn a_moved_repository_keeps_its_identity_and_a_new_one_has_another() {
     assert_ne!(identity(&repo.git_dir).expect("there"), before);
     assert!(identity(&repo.git_dir.join("none")).is_err());
 }
+
+/// Whoever may write `config` may make Git run programs and read other files. Here it is one file, with some words in it.
+#[test]
+fn a_configuration_that_includes_and_runs_things_says_no_more_than_its_own_lines() {
+    let repo = Repo::files();
+    let a = repo.commit("a");
+    repo.update(&format!("create refs/heads/main {a}\n"));
+    let home = TempDir::new().expect("a directory");
+    let (other, ran) = (home.path().join("other"), home.path().join("ran"));
+    fs::write(
+        &other,
+        "[core]\n\trepositoryformatversion = 1\n\tworktree = /\n[remote \"o\"]\n\tmirror = true\n",
+    )
+    .expect("written");
+    let own = repo.git_dir.join("config");
+    let plain = fs::read_to_string(&own).expect("text");
+    let before = probe(&repo.git_dir).expect("a repository");
+    let run = format!("touch {}", ran.display());
+    let including = ["include", "includeIf \"gitdir:**\"", "includeIf \"onbranch:**\""]
+        .map(|section| format!("[{section}]\n\tpath = {}\n", other.display()));
+    let running = format!(
+        "[core]\n\tfsmonitor = {run}\n\tsshCommand = {run}\n\tgitProxy = {run}\n\thooksPath = {home}\n\
+         [filter \"x\"]\n\tprocess = {run}\n[uploadpack]\n\tpackObjectsHook = {run}\n[alias]\n\tstatus = !{run}\n",
+        home = home.path().display()
+    );
+    fs::write(&own, including.concat() + &plain + &running + &including.concat()).expect("written");
+    // It is one that Git obeys.
+    let told = repo.git(&["config", "--get", "--includes", "remote.o.mirror"]);
+    assert_eq!(told.trim(), "true");
+    let layout = probe(&repo.git_dir).expect("a repository");
+    assert_eq!(format!("{layout:?}"), format!("{before:?}"));
+    let scan = refwatch_watcher::scan::full(&layout, &mut |_| {}).expect("read");
+    assert_eq!(scan.refs.len(), refwatch_watcher::scan::full(&before, &mut |_| {}).expect("read").refs.len());
+    assert!(!ran.exists(), "something was run");
+}

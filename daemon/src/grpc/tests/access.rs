@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use refwatch_ops::metrics::{AuthFailure, ConnectionRefusal, ReportOutcome};
+use refwatch_proto::client::Signer;
 use refwatch_proto::v1;
 use refwatch_proto::v1::git_event_service_client::GitEventServiceClient;
 use refwatch_proto::v1::ingest_service_client::IngestServiceClient;
 use refwatch_proto::v1::rejection_report::Repository;
-use ring::{digest, hmac};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
@@ -214,13 +214,10 @@ fn signed(secret: &str, path: &str, timestamp_us: i64) -> Request<v1::ReportReje
         ..Default::default()
     };
     let message = v1::ReportRejectionRequest { report: Some(report) };
-    let body = digest::digest(&digest::SHA256, &message.encode_to_vec());
-    let text = format!("{path}\n{timestamp_us}\n{}", data_encoding::HEXLOWER.encode(body.as_ref()));
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    let tag = data_encoding::HEXLOWER.encode(hmac::sign(&key, text.as_bytes()).as_ref());
+    let signature = Signer::new(secret).unwrap().signature(path, timestamp_us, &message.encode_to_vec());
     let mut request = Request::new(message);
     request.metadata_mut().insert("refwatch-timestamp", timestamp_us.to_string().parse().unwrap());
-    request.metadata_mut().insert("refwatch-signature", format!("sha256={tag}").parse().unwrap());
+    request.metadata_mut().insert("refwatch-signature", signature.parse().unwrap());
     request
 }
 
@@ -320,6 +317,35 @@ async fn a_shared_secret_is_rotated_while_the_server_runs() {
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         }
     }
+}
+
+/// The settings that an HTTP/2 server begins with (RFC 9113, 6.5): each an identifier and its value.
+fn http2_settings(address: std::net::SocketAddr) -> Vec<(u16, u32)> {
+    use std::io::{Read as _, Write as _};
+    const NO_SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    stream.write_all(&NO_SETTINGS).unwrap();
+    let mut header = [0; 9];
+    stream.read_exact(&mut header).unwrap();
+    assert_eq!(header[3], 4, "the first frame has the settings: {header:?}");
+    let mut settings = vec![0; usize::from(u16::from_be_bytes([header[1], header[2]]))];
+    stream.read_exact(&mut settings).unwrap();
+    let setting = |bytes: &[u8]| {
+        let value = u32::from_be_bytes([bytes[2], bytes[3], bytes[4], bytes[5]]);
+        (u16::from_be_bytes([bytes[0], bytes[1]]), value)
+    };
+    settings.chunks_exact(6).map(setting).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_has_so_many_calls_at_a_time_and_no_more() {
+    /// RFC 9113, 6.5.2. What a client sends beyond it, the library refuses.
+    const MAX_CONCURRENT_STREAMS: u16 = 3;
+    let harness = Harness::with(|settings| settings.grpc.subscribers_max = 7).await;
+    let settings = http2_settings(harness.address);
+    let told = settings.iter().find(|(identifier, _)| *identifier == MAX_CONCURRENT_STREAMS);
+    assert_eq!(told.map(|(_, value)| *value), Some(7 + 128), "{settings:?}");
 }
 
 #[tokio::test]

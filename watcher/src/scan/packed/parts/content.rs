@@ -58,4 +58,21 @@ mod tests {
             assert!(seen.insert(content(&other)), "byte {at}");
         }
     }
+    /// Whoever writes the file may know this program, and not the key.
+    #[test]
+    fn the_number_of_a_part_is_another_in_each_process() {
+        const ASKED: &str = "REFWATCH_TEST_NUMBER";
+        let own = format!("number {:016x}", content(b"the same bytes"));
+        if std::env::var_os(ASKED).is_some() {
+            println!("{own}");
+            return;
+        }
+        let (_, module) = module_path!().split_once("::").expect("in a crate");
+        let name = format!("{module}::the_number_of_a_part_is_another_in_each_process");
+        let mut again = std::process::Command::new(std::env::current_exe().expect("a program"));
+        again.args(["--exact", "--nocapture", &name]).env(ASKED, "1");
+        let output = again.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("number ") && !said.contains(&own), "{said}");
+    }
 }
