@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use refwatch_proto::v1::{GitEventType as Type, RefChange};
-use refwatch_tests::{Daemon, Flavour, Options, Repo, Variant, World, git_in, validate};
+use refwatch_tests::{Daemon, Flavour, Options, Recording, Repo, Variant, World, git_in, http, validate};
 
 #[test]
 fn a_repository_that_appears_is_discovered_and_brings_its_refs_as_created() {
@@ -346,4 +346,50 @@ fn a_working_tree_is_not_searched_for_repositories() {
     repo.update(&format!("create refs/heads/other {one}\n"));
     client.sync();
     assert_eq!(client.repositories().len(), 1);
+}
+
+/// Changes of one ref, each of several notifications: together more than the kernel queues
+/// (`fs.inotify.max_queued_events`, 16,384).
+const FLOOD: usize = 6_000;
+
+/// The watches of one that went unnoticed are still those of its path when it comes back, and tell of its coming, too.
+#[test]
+fn one_that_went_while_notifications_were_lost_is_followed_when_it_is_back() {
+    let world = World::new();
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    let (repo, busy) = (world.repo("g/a.git"), world.repo_of_files("g/busy.git"));
+    let [one, two] = repo.history();
+    let [first, second] = busy.history();
+    repo.update(&format!("create refs/heads/main {one}\n"));
+    let hidden = world.beside("hidden");
+    // Two ways lead to it, and which comes first is a matter of chance.
+    for round in 0..4 {
+        recorder.settle(&client);
+        daemon.while_stopped(|| {
+            for oid in [&first, &second].into_iter().cycle().take(FLOOD) {
+                busy.try_replace("refs/heads/busy", format!("{oid}\n")).expect("written");
+            }
+            fs::rename(&repo.git_dir, &hidden).expect("it goes");
+        });
+        let is_gone = |recording: &Recording| recording.of_type(Type::RepositoryDeleted).len() > round;
+        recorder.wait("it is gone", is_gone);
+        fs::rename(&hidden, &repo.git_dir).expect("it comes back");
+        let is_back = |recording: &Recording| recording.of_type(Type::RepositoryDiscovered).len() > round + 2;
+        recorder.wait("it is back", is_back);
+        let oid = if round % 2 == 0 { &two } else { &one };
+        repo.update(&format!("update refs/heads/main {oid}\n"));
+        // No barrier: the notification alone tells.
+        recorder.wait("its change", |recording| {
+            let last = recording.events.iter().rfind(|event| event.ref_name == "refs/heads/main");
+            last.is_some_and(|event| event.new_oid == *oid)
+        });
+    }
+    validate::all(&recorder.settle(&client), &client.on_disk(&[&repo, &busy]));
+    if Variant::now().polls {
+        return;
+    }
+    let overflows = http::metric(daemon.http(), "refwatch_watch_overflows_total");
+    assert!(overflows >= Some(4.0), "notifications were lost: {overflows:?}");
 }

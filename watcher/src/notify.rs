@@ -116,6 +116,7 @@ impl Notifier {
 
     /// Says which repository a git directory is. Notifications below it are its wakes from now on.
     pub fn register(&self, git_dir: Arc<Path>, key: RepositoryKey) {
+        debug_assert!(!git_dir.as_os_str().as_bytes().ends_with(b"/"), "BUG: {}", git_dir.display());
         let mut map = self.shared.repositories.write().unwrap_or_else(PoisonError::into_inner);
         map.insert(GitDir(git_dir), key);
     }
@@ -318,7 +319,8 @@ impl Shared {
             }
             return;
         }
-        let bytes = path.as_os_str().as_bytes();
+        // Repositories are found by the bytes of their path. A directory that moves tells the path by which it was watched.
+        let bytes = path.components().as_path().as_os_str().as_bytes();
         let map = self.repositories.read().unwrap_or_else(PoisonError::into_inner);
         let found = find(&map, bytes);
         drop(map);
