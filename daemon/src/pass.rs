@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use refwatch_core::reconcile::reconcile;
 use refwatch_core::{Look, ObjectId, Origin, RefName, RefState, RefStorage};
@@ -75,12 +75,21 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
     }
     let plan = plan(&state, &pending);
     engine.count(&pending);
-    if !state.probed
-        && !matches!(plan, Plan::Nothing | Plan::Whole { .. })
-        && let Err(error) = engine.probe(repository, &mut state)
-    {
-        engine.in_trouble(repository, &mut state, &PassError::Probe(error));
-        return;
+    if !state.probed && !matches!(plan, Plan::Nothing | Plan::Whole { .. }) {
+        match state.probe() {
+            Ok(layout) if state.is_another(&layout) => {
+                engine.board.put_back_whole(repository.key, Whole::Notified, Duration::ZERO);
+                return;
+            }
+            Ok(layout) => {
+                repository.lay_out(&mut state, layout);
+                state.probed = true;
+            }
+            Err(error) => {
+                engine.in_trouble(repository, &mut state, &PassError::Probe(error));
+                return;
+            }
+        }
     }
     let result = match plan {
         Plan::Nothing => return,
@@ -341,15 +350,7 @@ impl Engine {
         }
     }
 
-    /// Reads what a repository is now.
-    fn probe(&self, repository: &Repository, state: &mut State) -> Result<(), ProbeError> {
-        let layout = state.probe()?;
-        repository.lay_out(state, layout);
-        state.probed = true;
-        Ok(())
-    }
-
-    /// Tells the log when a repository has become another kind: converted to reftable, or its configuration finished.
+    /// Tells the log when a repository has become another kind: converted to reftable, or with a working tree.
     fn note_layout(&self, repository: &Repository, state: &State, job: &mut Job) {
         let Layout { storage, format, bareness, .. } = state.layout;
         let known = self.directory.get(repository.key);

@@ -1,7 +1,9 @@
 //! Object formats, ref formats, working trees, and where repositories may be.
 
+use std::fs;
+
 use refwatch_proto::v1::{GitEventType as Type, ObjectFormat, RefChange, RefFormat, RefNamespace};
-use refwatch_tests::{Daemon, Flavour, World, git_in, refs_filter, request, validate};
+use refwatch_tests::{Daemon, Flavour, Repo, World, git_in, refs_filter, request, validate};
 
 use crate::stage::{Stage, list};
 
@@ -180,4 +182,38 @@ fn names_that_are_not_utf8_come_with_their_exact_bytes() {
     assert!(stage.repo.try_update(&line("delete", "")).status.success());
     assert_eq!(stage.event().change(), RefChange::Deleted);
     assert_eq!(by_glob.settle(&stage.client).types(), [Type::BranchUpdated, Type::BranchDeleted]);
+}
+
+#[test]
+fn one_whose_configuration_comes_late_is_another_repository() {
+    let mut stage = Stage::of_files();
+    let elsewhere = World::new();
+    let made = elsewhere.repo_exactly("made.git", Flavour::SHA256);
+    let [one] = made.history();
+    let config = fs::read(made.git_dir.join("config")).expect("read");
+    // As whoever copies file by file leaves it for a moment: it reads like one of SHA-1.
+    fs::write(made.git_dir.join("config"), "").expect("written");
+    let late = Repo::at(stage.world.root.join("late.git"), "late.git", made.flavour);
+    fs::rename(&made.git_dir, &late.git_dir).expect("it comes");
+    stage.events();
+    fs::write(late.git_dir.join("config"), config).expect("written");
+    stage.events();
+    late.update(&format!("create refs/heads/main {one}\n"));
+    // What was told before stays as it was told, also to who reads it again.
+    let told = stage.recorder.settle(&stage.client).events;
+    let again = stage.client.record_earliest().settle(&stage.client).events;
+    assert_eq!(again[again.len() - told.len()..], told);
+    let formats: Vec<_> = told
+        .iter()
+        .filter(|event| event.r#type() != Type::DefaultBranchChanged)
+        .map(|event| (event.r#type(), event.repository.as_ref().expect("set").object_format()))
+        .collect();
+    let expected = [
+        (Type::RepositoryDiscovered, ObjectFormat::Sha1),
+        (Type::RepositoryDeleted, ObjectFormat::Sha1),
+        (Type::RepositoryDiscovered, ObjectFormat::Sha256),
+        (Type::BranchCreated, ObjectFormat::Sha256),
+    ];
+    assert_eq!(formats, expected);
+    validate::truthful(&stage.recorder.now().base, &told, &stage.client.on_disk(&[&stage.repo, &late]));
 }

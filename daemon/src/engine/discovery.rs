@@ -471,10 +471,10 @@ impl Engine {
             self.board.put_back_whole(repository.key, Whole::Notified, DOUBT);
             return true;
         }
-        self.retire(repository, state);
-        if let (Some(root), true) = (root, git_dir.is_dir()) {
-            self.board.post_root(git_dir.as_os_str().as_bytes());
-            tracing::debug!(path = %git_dir.display(), root = %root.path.display(), "replaced by another");
+        if git_dir.is_dir() {
+            self.replace(repository, state);
+        } else {
+            self.retire(repository, state);
         }
         true
     }
@@ -482,6 +482,13 @@ impl Engine {
     /// A repository cannot be looked at, and is not believed gone: it is looked for again later.
     fn is_away(&self, repository: &Repository, state: &mut State, message: &str) {
         self.look_later(repository, state, Health::Unreadable(message.to_owned()));
+    }
+
+    /// A repository is gone, and another one is in its place, which is met next.
+    pub(crate) fn replace(self: &Arc<Self>, repository: &Arc<Repository>, state: &mut State) {
+        self.retire(repository, state);
+        self.board.post_root(state.git_dir().as_os_str().as_bytes());
+        tracing::debug!(path = %state.git_dir().display(), "replaced by another");
     }
 
     /// A repository is gone.

@@ -247,6 +247,12 @@ impl State {
         Ok(layout)
     }
 
+    /// True where what was told is of another object format. Ids of one do not become ids of the other: what is there now
+    /// is another repository. A configuration that is written after the rest is read as such, too.
+    pub(crate) fn is_another(&self, layout: &Layout) -> bool {
+        self.create.is_none() && layout.format != self.layout.format
+    }
+
     /// True while the directory at its path is the one it was found as.
     pub(crate) fn is_itself(&self) -> bool {
         layout::identity(self.git_dir()).is_ok_and(|there| there == self.identity)

@@ -35,7 +35,12 @@ pub(super) fn look(
     if engine.is_gone(repository, state, &probed) {
         return Ok(());
     }
-    repository.lay_out(state, probed?);
+    let layout = probed?;
+    if state.is_another(&layout) {
+        engine.replace(repository, state);
+        return Ok(());
+    }
+    repository.lay_out(state, layout);
     state.probed = true;
     state.stacks.clear();
     state.parts = None;
