@@ -267,7 +267,12 @@ impl<'a> Chained<'a> {
     /// True for a line that waits for what is not told yet.
     fn holds(&self, line: usize) -> bool {
         if self.awaited {
-            let settled = matches!(self.chain.fates[line], Fate::NoOp | Fate::Packing | Fate::Late);
+            let settled = match self.chain.fates[line] {
+                Fate::Late => true,
+                // Of a path that is not believed, this is not, either.
+                Fate::NoOp | Fate::Packing => !self.chain.reordered,
+                Fate::Step | Fate::Deferred | Fate::Verify | Fate::Refused | Fate::OffPath => false,
+            };
             !settled && !self.pieces().iter().any(|piece| piece.by == Some(line))
         } else {
             self.rest().iter().any(|piece| piece.by == Some(line))

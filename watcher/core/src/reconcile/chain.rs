@@ -69,6 +69,9 @@ pub(super) struct Chain {
     pub(super) fates: Vec<Fate>,
     /// Indices into the emitted changes that were handed in.
     pub(super) explained: Vec<usize>,
+    /// Lines that state no old value are taken in another order than that of their times: so a path looks, too, that
+    /// lacks its last line, where the ref had each of its values before.
+    pub(super) reordered: bool,
 }
 
 /// Number of a value of the ref at hand. Absence has [`ABSENT`].
@@ -176,7 +179,9 @@ pub(super) fn link(
         fates[edge.line] = fate;
     }
     let pieces = pieces(&ids, &path, &used);
-    Chain { pieces, fates, explained }
+    let unstated = path.moves.iter().filter_map(|step| step.by).filter(|at| used[*at].from.is_none());
+    let reordered = !unstated.is_sorted();
+    Chain { pieces, fates, explained, reordered }
 }
 
 /// The edge of a line; `None` for what changes nothing.

@@ -9,8 +9,8 @@ use crate::journal::Transaction;
 use crate::snapshot::RefState;
 use crate::{ObjectId, RefName, Target};
 
-/// Cuts the paths of patient refs before the first piece that no record explains, then those of all refs before the first
-/// piece of a transaction that is not told whole.
+/// Cuts the paths of patient refs before the first piece that no record explains, and wholly where records are only linked
+/// against their times; then those of all refs before the first piece of a transaction that is not told whole.
 pub(super) fn cut(refs: &mut [Chained<'_>], journal: &[&Transaction], patient: &BTreeSet<RefName>) {
     let renamed = renamed(refs, journal);
     let is_broken = |state: &Option<RefState>| state.as_ref().is_some_and(RefState::is_broken);
@@ -20,6 +20,11 @@ pub(super) fn cut(refs: &mut [Chained<'_>], journal: &[&Transaction], patient: &
             continue;
         }
         if ref_.chain.pieces.len() == 1 && created(ref_.pieces()).is_some_and(|oid| renamed.contains(&oid)) {
+            continue;
+        }
+        if ref_.chain.reordered {
+            ref_.told = 0;
+            ref_.awaited = true;
             continue;
         }
         if let Some(first) = ref_.chain.pieces.iter().position(|piece| piece.by.is_none()) {

@@ -355,3 +355,33 @@ fn who_is_patient_tells_every_value_by_its_record() {
         assert!(waits > 0, "this seed never had to wait");
     });
 }
+
+/// Writers that state no old values set the same few again and again, in their order, and the last record may be missing at
+/// a look. Who waits for it tells each value once, in that order.
+#[test]
+fn who_is_patient_tells_values_that_return_in_their_order() {
+    each_seed(|random| {
+        let mut git = FakeGit::new([0; REFS]);
+        let mut watcher = Patient { state: Snapshot::default(), waiting: Vec::new() };
+        let mut told = Vec::new();
+        for _ in 0..OPS {
+            let of = random.of();
+            // One of three others than it has.
+            let value = 1 + (git.values[of] + Num::try_from(random.below(3)).expect("below 3")) % 4;
+            git.run(&Op::Commit(vec![(of, value)], Old::Unstated));
+            if random.one_in(4) {
+                let missing = git.journal.split_off(git.journal.len() - random.below(2));
+                let arrived = std::mem::replace(&mut git.journal, missing);
+                told.extend(watcher.pass(&git, arrived).drafts);
+            }
+        }
+        let arrived = std::mem::take(&mut git.journal);
+        told.extend(watcher.pass(&git, arrived).drafts);
+        for (of, name) in git.names.iter().enumerate() {
+            let steps = told.iter().flat_map(|draft| &draft.steps).filter(|step| step.name == *name);
+            let values: Vec<_> = std::iter::once(None).chain(steps.map(|step| step.new.clone())).collect();
+            let had: Vec<_> = git.had[of].iter().copied().map(direct).collect();
+            assert_eq!(values, had, "{name}");
+        }
+    });
+}
