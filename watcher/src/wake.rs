@@ -107,9 +107,6 @@ pub enum Wake<'a> {
     Touched(&'a [u8]),
     /// The lock file of this path (without `.lock`) appeared.
     Locked(&'a [u8]),
-    /// The lock file of this path (without `.lock`) was there when its directory was read, and may have been before what
-    /// is pending changed: all of that waits for it, too.
-    Found(&'a [u8]),
     /// The lock file of this path (without `.lock`) was removed.
     Unlocked(&'a [u8]),
     /// A directory appeared or went away.
@@ -262,10 +259,6 @@ impl Board {
                 slot.locks.add(self.hasher.hash_one(path));
                 return;
             }
-            Wake::Found(path) => {
-                slot.find_lock(self.hasher.hash_one(path));
-                return;
-            }
             Wake::Unlocked(path) => slot.locks.remove(self.hasher.hash_one(path)),
             Wake::Directory(path) => {
                 if slot.rest.directories.len() < PENDING_NAMES_MAX {
@@ -288,6 +281,14 @@ impl Board {
             inner.give_ticket(key);
         }
         self.schedule(&mut inner, key);
+    }
+
+    /// Tells of a lock file (its path without `.lock`) that was there when its directory was read, and may have been before
+    /// what is pending changed: all of that waits for it, too. Says whether it is waited for: not where it has been for
+    /// long enough, or where there are [`LOCKS_MAX`].
+    pub fn find_lock(&self, key: RepositoryKey, path: &[u8]) -> bool {
+        let mut inner = self.lock();
+        inner.slots.entry(key).or_default().find_lock(self.hasher.hash_one(path))
     }
 
     /// Posts a whole look that is not to begin before `delay` is over: another try at what failed. [`Board::quiesce`]
@@ -324,7 +325,10 @@ impl Board {
         directories: BTreeSet<Box<[u8]>>,
     ) {
         self.continue_later(key, Duration::ZERO, |slot| {
-            for (name, named) in names {
+            for (name, mut named) in names {
+                if let Some(later) = slot.names.get(&name) {
+                    named.locked = later.named.locked;
+                }
                 slot.add_name(&name, named);
             }
             slot.rest.directories.extend(directories);
@@ -662,21 +666,22 @@ impl Slot {
         }
     }
 
-    fn find_lock(&mut self, hash: u64) {
-        if self.locks.stale.contains(&hash) {
-            return;
-        }
-        if !self.locks.numbers.contains_key(&hash) {
+    fn find_lock(&mut self, hash: u64) -> bool {
+        if !self.locks.stale.contains(&hash) && !self.locks.numbers.contains_key(&hash) {
             self.locks.add(hash);
         }
-        let barrier = self.locks.next;
-        if !self.names.is_empty() {
-            self.barrier_raised = barrier;
-            self.barrier_min = barrier;
+        let is_awaited = self.locks.numbers.contains_key(&hash);
+        if is_awaited {
+            let barrier = self.locks.next;
+            if !self.names.is_empty() {
+                self.barrier_raised = barrier;
+                self.barrier_min = barrier;
+            }
+            if !self.rest.is_empty() {
+                self.rest_barrier = barrier;
+            }
         }
-        if !self.rest.is_empty() {
-            self.rest_barrier = barrier;
-        }
+        is_awaited
     }
 
     fn add_whole(&mut self, why: Whole) {

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
 use refwatch_core::event::{EventType, Extra};
@@ -245,6 +245,18 @@ impl Engine {
         }
     }
 
+    /// Takes the lock of a repository, unless the pass that had it found that it is gone.
+    fn lock_followed<'a>(
+        &self,
+        repository: &'a Arc<Repository>,
+    ) -> Option<(&'a Arc<Repository>, MutexGuard<'a, State>)> {
+        let state = repository.lock();
+        let followed = self.followed.read().unwrap_or_else(PoisonError::into_inner);
+        let is_followed =
+            followed.by_key.get(&repository.key).is_some_and(|known| Arc::ptr_eq(known, repository));
+        is_followed.then_some((repository, state))
+    }
+
     /// A repository is there: known, moved, or new.
     pub(super) fn meet(self: &Arc<Self>, root: &Root, git_dir: &Path, why: Whole) {
         let Ok(identity) = layout::identity(git_dir) else { return };
@@ -256,11 +268,10 @@ impl Engine {
                 followed.by_identity.get(&identity).and_then(by_key),
             )
         };
-        if let Some(repository) = here {
-            let mut state = repository.lock();
+        if let Some((repository, mut state)) = here.as_ref().and_then(|here| self.lock_followed(here)) {
             if state.identity == identity {
                 if !state.looked && why == Whole::Startup {
-                    self.look_first(&repository, &mut state);
+                    self.look_first(repository, &mut state);
                 }
                 return;
             }
@@ -272,11 +283,10 @@ impl Engine {
                 return;
             }
         }
-        if let Some(repository) = same {
-            let mut state = repository.lock();
+        if let Some((repository, mut state)) = same.as_ref().and_then(|same| self.lock_followed(same)) {
             let still_there = layout::identity(state.git_dir()).is_ok_and(|there| there == identity);
             if !still_there {
-                self.move_to(root, &repository, &mut state, git_dir);
+                self.move_to(root, repository, &mut state, git_dir);
                 return;
             }
             if state.git_dir() != git_dir {

@@ -121,6 +121,8 @@ pub(super) fn look(
     for reading in &below {
         known.remove(reading.name.as_bytes());
     }
+    // Those that are named have been read since.
+    below.retain(|reading| !pending.names.contains_key(reading.name.as_bytes()));
     known.retain(|name| !pending.names.contains_key(name));
     judged.again.extend(known.into_iter().map(|name| (name, Named::default())));
     let found = judge(engine, repository, state, below)?;
@@ -354,16 +356,16 @@ fn late(
     Late::Other { named }
 }
 
-/// Tells the board of a lock that was made before its directory was watched; whether it is still there.
+/// Tells the board of a lock that was made before its directory was watched; whether it is still there and waited for.
 fn tell_of_lock(engine: &Engine, repository: &Repository, state: &State, lock: &Path) -> bool {
     let Some(name) = lock.as_os_str().as_bytes().strip_suffix(b".lock") else { return false };
-    engine.board.post(repository.key, Wake::Found(name));
+    let is_awaited = engine.board.find_lock(repository.key, name);
     let is_there = state.git_dir().join(lock).symlink_metadata().is_ok();
     if !is_there {
         // It went meanwhile, and that may have been told before.
         engine.board.post(repository.key, Wake::Unlocked(name));
     }
-    is_there
+    is_awaited && is_there
 }
 
 /// True while more follows refs that were found in directories, which may belong to them: for a short time, since some

@@ -180,15 +180,15 @@ fn what_is_pending_waits_for_a_lock_that_is_found() {
     lock(&board, &["refs/a"]);
     board.post(KEY, Wake::Directory(b"refs/d"));
     place(&board, &["refs/a"]);
-    board.post(KEY, Wake::Found(b"refs/b"));
+    assert!(board.find_lock(KEY, b"refs/b"));
     assert_eq!(board.depth(), 1);
-    board.post(KEY, Wake::Found(b"refs/b"));
+    assert!(board.find_lock(KEY, b"refs/b"));
     place(&board, &["refs/b"]);
     let pending = take(&board);
     assert_eq!(names(&pending), [("refs/a", 1), ("refs/b", 1)]);
     assert_eq!(pending.directories.len(), 1);
     // Put back, it waits for what has been found meanwhile, and for nothing that comes after.
-    board.post(KEY, Wake::Found(b"refs/d/c"));
+    assert!(board.find_lock(KEY, b"refs/d/c"));
     board.put_back_until_settled(KEY, pending.names, pending.directories);
     lock(&board, &["refs/later"]);
     board.done(KEY);
