@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use refwatch_proto::client::{FileCheckpoint, Follow, Policy, Server, ServerOptions, Update};
+use refwatch_proto::client::{FileCheckpoint, FirstConnect, Follow, Policy, Server, ServerOptions, Update};
 use refwatch_proto::v1::{EventFilter, GitEventType, OnGap, WatchEventsRequest};
 use serde_json::{Value, json};
 
@@ -39,7 +39,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // Releases that were there before the first start are not ours to publish.
     let mut is_first_listing = checkpoint.cursor().is_none();
     let mut ledger = Ledger::open(archives.join("ledger.json"))?;
-    let mut follow = Follow::open(server, request, Policy::default(), checkpoint).await?;
+    // It may be started before the server is.
+    let policy = Policy { first_connect: FirstConnect::Retry, ..Policy::default() };
+    let mut follow = Follow::open(server, request, policy, checkpoint).await?;
     loop {
         let update = follow.next().await?;
         match &update {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use refwatch_proto::client::{
-    Change, FileCheckpoint, Follow, Mirror, Policy, Server, ServerOptions, Target, Update,
+    Change, FileCheckpoint, FirstConnect, Follow, Mirror, Policy, Server, ServerOptions, Target, Update,
 };
 use refwatch_proto::v1::{OnGap, WatchEventsRequest};
 
@@ -30,7 +30,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let request = WatchEventsRequest { on_gap: OnGap::Resnapshot.into(), ..WatchEventsRequest::default() };
     // List, then watch: without a cursor in the file it begins with a snapshot.
     let checkpoint = FileCheckpoint::open(mirrors.join("cursor"))?;
-    let mut follow = Follow::open(server, request, Policy::default(), checkpoint).await?;
+    // It may be started before the server is.
+    let policy = Policy { first_connect: FirstConnect::Retry, ..Policy::default() };
+    let mut follow = Follow::open(server, request, policy, checkpoint).await?;
 
     let mut mirror = known_before(&mirrors)?;
     let mut stale = BTreeSet::new();
