@@ -1,12 +1,14 @@
 //! Repositories with hooks: every committed value, what changed together, who pushed, and what was refused.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use refwatch_proto::v1::{GitEvent, GitEventType as Type, Origin, RejectionStage, SummaryCause};
-use refwatch_tests::{Daemon, Flavour, Options, Repo, World, binary, http, validate};
+use refwatch_tests::{Daemon, Flavour, Options, Recording, Repo, World, binary, http, validate};
 
 use crate::stage::{Stage, list};
 
@@ -436,6 +438,58 @@ fn what_waits_for_its_record_is_told_when_the_hooks_are_removed() {
         stage.repo.update(&format!("update refs/heads/main {one}\n"));
         assert_eq!(stage.event().new_oid, one);
     }
+}
+
+/// Changes main without hooks, and has it recorded once that was seen.
+fn change_and_record_late(stage: &Stage, git_dir: &Path, old: &str, new: &str) {
+    let looks = r#"refwatch_passes_total{kind="ref"}"#;
+    let before = http::metric(stage.daemon.http(), looks).unwrap_or(0.0);
+    let repo = Repo::at(git_dir.to_owned(), "", stage.repo.flavour);
+    repo.git(&["-c", "core.hooksPath=/dev/null", "update-ref", "refs/heads/main", new]);
+    stage.daemon.wait_metric(looks, before + 1.0);
+    let mut hook = Command::new(binary::refwatch_hook());
+    hook.args(["reference-transaction", "committed"]).current_dir(git_dir).env("GIT_DIR", ".");
+    let mut hook = hook.stdin(Stdio::piped()).spawn().expect("it runs");
+    let mut input = hook.stdin.take().expect("piped");
+    input.write_all(format!("{old} {new} refs/heads/main\n").as_bytes()).expect("written");
+    drop(input);
+    assert!(hook.wait().expect("it ends").success());
+}
+
+#[test]
+fn records_are_heard_at_once_also_where_the_repository_or_the_journal_came_anew() {
+    let world = World::new();
+    let repo = world.repo("team/app.git");
+    install(&repo, REFERENCE_TRANSACTION);
+    let [one, two] = repo.history();
+    repo.git(&["-c", "core.hooksPath=/dev/null", "update-ref", "refs/heads/main", &one]);
+    // Longer than any test: nobody gives up.
+    let stage = Stage::over(Options::new(&world).set("hooks.wait_ms_max", "60000"), world, repo);
+    let told = |count: usize| -> Origin {
+        let of_main = |recording: &Recording| -> Vec<Origin> {
+            let of_main = recording.events.iter().filter(|event| event.ref_name == "refs/heads/main");
+            of_main.map(GitEvent::origin).collect()
+        };
+        let recording = stage.recorder.wait("it is told", |recording| of_main(recording).len() >= count);
+        stage.recorder.settle(&stage.client);
+        of_main(&recording)[count - 1]
+    };
+    change_and_record_late(&stage, &stage.repo.git_dir, &one, &two);
+    assert_eq!(told(1), Origin::Hook);
+    let moved = stage.world.root.join("moved.git");
+    fs::rename(&stage.repo.git_dir, &moved).expect("moved");
+    stage.recorder.settle(&stage.client);
+    change_and_record_late(&stage, &moved, &two, &one);
+    assert_eq!(told(2), Origin::Hook);
+    fs::remove_dir_all(moved.join("refwatch")).expect("removed");
+    stage.recorder.settle(&stage.client);
+    fs::create_dir(moved.join("refwatch")).expect("made");
+    // A record is expected once one has come.
+    let again = Repo::at(moved.clone(), "moved.git", stage.repo.flavour);
+    again.git(&["update-ref", "refs/heads/main", &two]);
+    told(3);
+    change_and_record_late(&stage, &moved, &two, &one);
+    assert_eq!(told(4), Origin::Hook);
 }
 
 #[test]

@@ -378,11 +378,12 @@ fn wake_of(relative: &[u8], happened: Happened, directory: bool) -> Option<Wake<
     }
     match local {
         b"refs" if relative != local => Some(Wake::Directory(relative)),
-        b"" | b"refs" | b"objects" | b"reftable" => Some(Wake::Structure),
+        // What hooks record in one that came is not watched yet.
+        b"" | b"refs" | b"objects" | b"reftable" | b"refwatch" => Some(Wake::Structure),
         b"packed-refs" => Some(Wake::Packed),
         b"config" => Some(Wake::Config),
         b"worktrees" => Some(Wake::Directory(relative)),
-        b"refwatch" | b"refwatch/journal" => Some(Wake::Journal),
+        b"refwatch/journal" => Some(Wake::Journal),
         // Git renames it into place; dulwich writes it in place.
         b"reftable/tables.list" if matches!(happened, Happened::Came | Happened::Written) => {
             Some(Wake::Tables)

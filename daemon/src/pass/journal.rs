@@ -124,6 +124,11 @@ impl Hooks {
         };
     }
 
+    /// Has the journal watched anew: its watch goes with a repository that moves, or with its directory.
+    pub(super) fn watch_again(&mut self) {
+        self.watched = false;
+    }
+
     /// True where something was recorded that is not read.
     pub(crate) fn has_news(&self, journal: &Journal) -> bool {
         self.more || journal.has_news(&self.position)

@@ -31,6 +31,9 @@ pub(super) fn look(
     state.polled = engine.must_poll(&state.layout);
     // Before the configuration is read.
     engine.watch(repository.key, state, Path::new(""));
+    if let Some(hooks) = &mut state.hooks {
+        hooks.watch_again();
+    }
     let probed = state.probe();
     if engine.is_gone(repository, state, &probed) {
         return Ok(());
