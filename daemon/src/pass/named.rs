@@ -229,6 +229,8 @@ fn judge(
             Some(_) if told => late(engine, repository, state, &name, after.as_ref()),
             Some(_) | None => Late::Nothing,
         };
+        // The value that was read may be any of those but the last.
+        let is_one_of_several = matches!(late, Late::Other { named } if named.count > 1);
         let late = match late {
             Late::Nothing => Named::default(),
             Late::Same { named, unfinished: open } => {
@@ -242,7 +244,7 @@ fn judge(
                 Named::default()
             }
         };
-        let coalesced = named.is_none_or(|named| named.count + late.count > 1 || !told);
+        let coalesced = is_one_of_several || named.is_none_or(|named| named.count + late.count > 1 || !told);
         let look = Look::new(name, before, after, coalesced);
         if look.before != look.after {
             let count = named.map_or(0, |named| named.count).saturating_add(late.count);
