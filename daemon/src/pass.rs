@@ -334,13 +334,7 @@ impl Engine {
     /// Watches one directory of a repository; what cannot be watched makes the repository a polled one.
     pub(crate) fn watch(&self, key: RepositoryKey, state: &mut State, directory: &Path) {
         let Some(notifier) = self.notifier.as_ref().filter(|_| !state.polled) else { return };
-        let git_dir = &state.layout.git_dir;
-        // Joined with nothing, its path would end with a slash.
-        let watched = match directory.as_os_str().is_empty() {
-            true => git_dir.to_path_buf(),
-            false => git_dir.join(directory),
-        };
-        match notifier.watch(&watched) {
+        match notifier.watch(&state.layout.git_dir.join(directory)) {
             Ok(()) | Err(WatchError::Gone { .. }) => {}
             Err(error @ (WatchError::Limit { .. } | WatchError::Other { .. })) => {
                 self.metrics.watch_limit_reached.inc();

@@ -136,6 +136,9 @@ impl Notifier {
     /// # Errors
     /// [`WatchError`]; nothing is watched then.
     pub fn watch(&self, directory: &Path) -> Result<(), WatchError> {
+        // Joined with nothing a path ends with a slash. A directory that moves tells the path by which it was watched, and
+        // repositories are found by its bytes.
+        let directory = directory.components().as_path();
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         let result = watcher.watch(directory, RecursiveMode::NonRecursive);
         drop(watcher);
@@ -319,8 +322,7 @@ impl Shared {
             }
             return;
         }
-        // Repositories are found by the bytes of their path. A directory that moves tells the path by which it was watched.
-        let bytes = path.components().as_path().as_os_str().as_bytes();
+        let bytes = path.as_os_str().as_bytes();
         let map = self.repositories.read().unwrap_or_else(PoisonError::into_inner);
         let found = find(&map, bytes);
         drop(map);

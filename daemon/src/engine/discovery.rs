@@ -166,7 +166,7 @@ impl Engine {
     pub(super) fn look_at_roots(self: &Arc<Self>, paths: &HashSet<Box<[u8]>>, turns: &dyn Fn()) {
         let mut starts = HashSet::new();
         for path in paths {
-            let path = Path::new(std::ffi::OsStr::from_bytes(path)).components().as_path();
+            let path = Path::new(std::ffi::OsStr::from_bytes(path));
             let name = path.file_name().map_or(&b""[..], |name| name.as_bytes());
             let start = match name {
                 // What makes a directory a repository.

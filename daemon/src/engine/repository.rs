@@ -294,6 +294,15 @@ impl State {
         });
     }
 
+    /// Forgets that a look was put off for locks, or for what followed.
+    pub(crate) fn has_settled(&mut self) {
+        self.waits_no_longer(|waits| {
+            waits.settling = None;
+            waits.followed = None;
+            waits.came.clear();
+        });
+    }
+
     /// What is waited for.
     pub(crate) fn waits(&mut self) -> &mut Waits {
         self.waits.get_or_insert_default()

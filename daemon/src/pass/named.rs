@@ -58,14 +58,15 @@ pub(super) fn look(
 ) -> Result<(), PassError> {
     let job = Job::new(state, pending.since);
     journal::hear(engine, repository, state);
-    let (mut below, mut came) = (Vec::new(), BTreeSet::new());
+    let (mut below, mut gone) = (Vec::new(), BTreeSet::new());
     let (mut is_new, mut locked) = (false, false);
     for directory in &pending.directories {
         let found = look_below(engine, repository, state, directory, &mut below)?;
         locked |= found.locked;
         if found.came {
             is_new |= state.waits().came.insert(directory.clone());
-            came.insert(&**directory);
+        } else {
+            gone.insert(directory.clone());
         }
     }
     let is_open = if is_new || locked {
@@ -86,11 +87,7 @@ pub(super) fn look(
         );
         return Ok(());
     }
-    state.waits_no_longer(|waits| {
-        waits.settling = None;
-        waits.followed = None;
-        waits.came.clear();
-    });
+    state.has_settled();
     // Told like files: renamed away or into place.
     let mut renamed: BTreeSet<Box<[u8]>> = BTreeSet::new();
     let mut names = Vec::with_capacity(pending.names.len());
@@ -106,17 +103,13 @@ pub(super) fn look(
     let readings = read(state, names)?;
     let mut judged = judge(engine, repository, state, readings)?;
     renamed.append(&mut judged.unknown);
+    for directory in renamed.difference(&pending.directories) {
+        look_below(engine, repository, state, directory, &mut below)?;
+    }
     let mut known = BTreeSet::new();
-    for directory in pending.directories.union(&renamed) {
-        let came = if pending.directories.contains(directory) {
-            came.contains(&**directory)
-        } else {
-            look_below(engine, repository, state, directory, &mut below)?.came
-        };
-        if !came || renamed.contains(directory) {
-            // What was below it went with it, also where another is in its place now.
-            known.append(&mut known_below(engine, repository, directory)?);
-        }
+    // What was below one that was renamed went with it, also where another is in its place now.
+    for directory in gone.union(&renamed) {
+        known.append(&mut known_below(engine, repository, directory)?);
     }
     for reading in &below {
         known.remove(reading.name.as_bytes());

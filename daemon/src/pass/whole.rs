@@ -85,11 +85,7 @@ pub(super) fn look(
         );
     }
     state.looked = true;
-    state.waits_no_longer(|waits| {
-        waits.settling = None;
-        waits.followed = None;
-        waits.came.clear();
-    });
+    state.has_settled();
     let origin = origin_of(why);
     if why == Whole::Sweep && !seen.is_empty() {
         engine.metrics.drift.add(seen.len() as u64);
