@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
+pub(super) use refwatch_proto::client::SIGNATURE_HEADER as SIGNATURE;
+use refwatch_proto::client::{SECRET_BYTES_MIN, TIMESTAMP_HEADER as TIMESTAMP};
 use ring::{digest, hmac};
 use tokio::sync::watch;
 use tonic::codegen::http::HeaderMap;
@@ -23,17 +25,12 @@ use tonic::codegen::http::HeaderMap;
 use super::BindError;
 use super::reload::{Named, Reload, lines};
 
-/// Headers of a signed request.
-pub(super) const SIGNATURE: &str = "refwatch-signature";
-pub(super) const TIMESTAMP: &str = "refwatch-timestamp";
 /// How a signature begins: its algorithm.
 const ALGORITHM: &str = "sha256=";
 /// Longest that the two clocks may be apart.
 pub(super) const SKEW_MAX: Duration = Duration::from_secs(60);
 /// Signatures that are remembered, so that none is taken twice: 1,000 calls a second as long as they are valid.
 const REMEMBERED_MAX: usize = 120_000;
-/// Shortest secret, in bytes.
-const SECRET_BYTES_MIN: usize = 16;
 /// Secrets at a time: the present one, and the one before while hosts change over.
 const SECRETS_MAX: usize = 2;
 /// What gRPC puts before a message: whether it is compressed, and its length.
