@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use refwatch_proto::v1::{GitEvent, GitEventType as Type, Origin, RejectionStage, SummaryCause};
 use refwatch_tests::{Daemon, Flavour, Options, Recording, Repo, World, binary, http, validate};
@@ -490,6 +491,49 @@ fn records_are_heard_at_once_also_where_the_repository_or_the_journal_came_anew(
     told(3);
     change_and_record_late(&stage, &moved, &two, &one);
     assert_eq!(told(4), Origin::Hook);
+}
+
+/// A repository whose main came back to its first value, all of it recorded and told.
+fn returned() -> (Stage, [String; 2]) {
+    let world = World::new();
+    let repo = world.repo("team/app.git");
+    install(&repo, REFERENCE_TRANSACTION);
+    let [one, two] = repo.history();
+    let stage = Stage::over(Options::new(&world), world, repo);
+    for oid in [&one, &two, &one] {
+        stage.repo.git(&["update-ref", "refs/heads/main", oid]);
+    }
+    let events = stage.recorder.settle(&stage.client).events;
+    assert_eq!(values(&events, "refs/heads/main"), [&one, &two, &one]);
+    (stage, [one, two])
+}
+
+#[test]
+fn what_was_recorded_is_told_once_however_often_the_repository_moves() {
+    let (stage, [one, two]) = returned();
+    let paths = [stage.repo.git_dir.clone(), stage.world.root.join("team/moved.git")];
+    for round in 0..2000 {
+        fs::rename(&paths[round % 2], &paths[(round + 1) % 2]).expect("moved");
+        thread::sleep(Duration::from_micros(100 + 37 * (round as u64 % 50)));
+    }
+    stage.repo.git(&["update-ref", "refs/heads/main", &two]);
+    let events = stage.recorder.settle(&stage.client).events;
+    assert_eq!(values(&events, "refs/heads/main"), [&one, &two, &one, &two]);
+}
+
+#[test]
+fn what_was_recorded_is_told_once_also_where_the_journal_was_put_away_and_back() {
+    let (stage, [one, two]) = returned();
+    let journal = stage.repo.git_dir.join("refwatch/journal");
+    let away = stage.world.root.join("away");
+    fs::rename(&journal, &away).expect("put away");
+    // A look while it is away.
+    stage.repo.git(&["-c", "core.hooksPath=/dev/null", "update-ref", "refs/heads/other", &one]);
+    stage.recorder.settle(&stage.client);
+    fs::rename(&away, &journal).expect("put back");
+    stage.repo.git(&["update-ref", "refs/heads/main", &two]);
+    let events = stage.recorder.settle(&stage.client).events;
+    assert_eq!(values(&events, "refs/heads/main"), [&one, &two, &one, &two]);
 }
 
 #[test]

@@ -15,14 +15,18 @@ mod saved;
 mod walk;
 
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use refwatch_core::ObjectFormat;
 use refwatch_core::journal::Transaction;
 use refwatch_core::push;
+use refwatch_core::{FsIdentity, ObjectFormat};
 use refwatch_hook::record::RECORD_BYTES_MAX;
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
 
+use crate::dir::{self, Links};
 use crate::layout::Layout;
 use files::Files;
 pub use files::{FILES_MAX, WRITER_WAIT_MS_MAX};
@@ -40,14 +44,28 @@ pub const READ_RECORDS_MAX: usize = 4096;
 /// Most bytes whose checksums one reading verifies in search of the next whole record behind a damaged one.
 pub const SEARCH_BYTES_MAX: usize = 2 * RECORD_BYTES_MAX;
 
-/// The journal of one repository.
+/// The journal of one repository, found once: whatever becomes of the path of the repository, what is read and removed is
+/// its own.
 ///
 /// Rotating is a rename of `journal` to `journal.N`, with N above all others there. A rotated file may be deleted once a
 /// position lies in a later file; one that goes earlier takes its unread records with it, and [`Beginning::Lost`] says so.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Journal {
-    directory: PathBuf,
+    directory: OwnedFd,
+    /// For messages.
+    path: PathBuf,
     format: ObjectFormat,
+}
+
+/// What there is to read of a repository.
+#[derive(Debug)]
+pub enum Found {
+    /// A place for records; there need be none.
+    Journal(Journal),
+    /// No place for records: hooks were not installed, or are removed.
+    Nothing,
+    /// The repository itself is not at its path. What hooks recorded went with it.
+    Elsewhere,
 }
 
 /// What one reading gave.
@@ -102,6 +120,14 @@ impl Entry {
         match self {
             Entry::Transaction(transaction) => transaction.id,
             Entry::Push(record) => record.id,
+        }
+    }
+
+    /// When it was recorded, in microseconds since 1970.
+    pub const fn at_us(&self) -> u64 {
+        match self {
+            Entry::Transaction(transaction) => transaction.at_ns / 1000,
+            Entry::Push(record) => record.at_us,
         }
     }
 }
@@ -166,22 +192,39 @@ pub fn process_space() -> u64 {
 }
 
 impl Journal {
-    /// The journal of a repository; there need be none.
-    pub fn of(layout: &Layout) -> Self {
-        Self { directory: layout.git_dir.join(refwatch_hook::DIRECTORY), format: layout.format }
+    /// Finds the journal of a repository, which is known by the identity of its git directory.
+    ///
+    /// # Errors
+    /// [`JournalError`] where it cannot be told what is there.
+    pub fn find(layout: &Layout, identity: FsIdentity) -> Result<Found, JournalError> {
+        let git_dir = match dir::open(&layout.git_dir) {
+            Ok(git_dir) => git_dir,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Found::Elsewhere),
+            Err(error) => return Err(failed(&layout.git_dir, error)),
+        };
+        let found = dir::identity(&git_dir, "", AtFlags::EMPTY_PATH);
+        if found.map_err(|error| failed(&layout.git_dir, error))? != identity {
+            return Ok(Found::Elsewhere);
+        }
+        let path = layout.git_dir.join(refwatch_hook::DIRECTORY);
+        match dir::open_below(&git_dir, refwatch_hook::DIRECTORY, Links::Follow) {
+            Ok(directory) => Ok(Found::Journal(Self { directory, path, format: layout.format })),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(Found::Nothing),
+            Err(error) => Err(failed(&path, error)),
+        }
     }
 
     /// Reads from a position on: at most [`READ_RECORDS_MAX`] records and about [`READ_BYTES_MAX`] bytes. Reads files
     /// and locks rotated ones for a moment; writes nothing.
     ///
     /// A record that is still being written is waited for: [`Batch::next`] stays before it until it is whole, or
-    /// until a whole one follows, or until the file was rotated and nobody writes to it any more. Where there is no
-    /// journal the batch is empty.
+    /// until a whole one follows, or until the file was rotated and nobody writes to it any more. Where there are no
+    /// files the batch is empty.
     ///
     /// # Errors
-    /// [`JournalError`] where a file or the directory that is there cannot be read.
+    /// [`JournalError`] where a file or the directory cannot be read.
     pub fn read(&self, from: &Position) -> Result<Batch, JournalError> {
-        let mut files = Files::from(&self.directory, from)?;
+        let mut files = Files::from(self, from)?;
         let next = match files.beginning {
             Beginning::Resumed => *from,
             Beginning::Oldest | Beginning::Lost => Position::oldest(),
@@ -220,6 +263,10 @@ impl Journal {
         }
         Ok(batch)
     }
+}
+
+fn failed(path: &Path, error: Errno) -> JournalError {
+    JournalError { path: path.to_owned(), source: error.into() }
 }
 
 #[cfg(test)]

@@ -290,6 +290,10 @@ impl Engine {
                 return;
             }
             if state.git_dir() != git_dir {
+                if layout::identity(git_dir).ok() != Some(identity) {
+                    // It was here, and is there again.
+                    return;
+                }
                 let other = state.git_dir().display().to_string();
                 self.problems.report(git_dir, format!("the same directory as {other}: served there only"));
                 return;
@@ -403,6 +407,7 @@ impl Engine {
         }
         self.objects.forget(repository.key);
         self.problems.resolve(&before);
+        self.problems.resolve(&git_dir);
         let mut event = Event::of_repository(EventType::RepositoryMoved, Origin::Notify);
         let previous = self.place_of(&before).map(|(_, path)| path);
         event.extra = Some(Box::new(Extra { previous, ..Extra::default() }));

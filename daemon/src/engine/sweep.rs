@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use refwatch_ops::Heartbeat;
 use refwatch_store::RepositoryKey;
-use refwatch_watcher::journal::Journal;
+use refwatch_watcher::journal::{Found, Journal};
 use refwatch_watcher::signature;
 use refwatch_watcher::wake::{Wake, Whole};
 
@@ -124,7 +124,10 @@ impl Engine {
         let layout = state.layout.clone();
         let tell = &mut |directory: &Path| before_read(self, key, &mut state, directory);
         let now = signature::watched_signature(&layout, tell).ok().flatten();
-        let is_news = state.hooks.as_ref().is_some_and(|hooks| hooks.has_news(&Journal::of(&layout)));
+        let is_news = state.hooks.as_ref().is_some_and(|hooks| {
+            let found = Journal::find(&layout, state.identity);
+            matches!(found, Ok(Found::Journal(journal)) if hooks.has_news(&journal))
+        });
         is_news || now.is_none() || now.map(|now| now.0) != state.signature
     }
 

@@ -14,13 +14,13 @@ use refwatch_core::{Look, ObjectFormat, Origin, RefName, RefState};
 use refwatch_hook::DIRECTORY;
 use refwatch_store::ReadError;
 use refwatch_watcher::journal::{
-    Beginning, Entry, Journal, JournalError, PassedOver, Position, Recorded, Rest, Saved,
+    Beginning, Entry, Found, Journal, JournalError, PassedOver, Position, Recorded, Rest, Saved,
 };
 use refwatch_watcher::scan::{self, Observed};
 use refwatch_watcher::wake::{Named, Whole};
 
 use super::{Seen, named};
-use crate::engine::{Engine, Job, Repository, State, lock};
+use crate::engine::{Engine, Job, Repository, State, lock, now_us};
 use crate::protected::is_protected;
 use crate::settings::HookSettings;
 use pushes::{Pushes, ReadAgain, process_of};
@@ -54,8 +54,8 @@ pub(crate) struct Hooks {
     pushes: Pushes,
     /// When the latest record that was taken was made, in microseconds since 1970.
     taken_us: u64,
-    /// The journal is read from its beginning: what is older was taken before.
-    again: bool,
+    /// The journal is read from its beginning: what was made until then was taken before.
+    again: Option<u64>,
     /// What the log holds, or will.
     saved: Vec<u8>,
     /// Records since that was written.
@@ -92,18 +92,26 @@ impl Hooks {
             watched: false,
             pushes: Pushes::new(grouping),
             taken_us: 0,
-            again: false,
+            again: None,
             saved: Vec::new(),
             unsaved: 0,
         }
     }
 
-    /// Goes on from what the log holds; from the oldest record where that does not read.
+    /// Goes on from what the log holds. Where that does not read, all that was recorded until now may have been told, and is
+    /// passed over.
     pub(crate) fn from_saved(bytes: Vec<u8>, format: ObjectFormat, settings: &HookSettings) -> Self {
         let mut hooks = Self::new(settings);
-        if let Ok(Saved { position, taken_us, untold, transactions }) = Saved::from_bytes(&bytes, format) {
-            hooks.pushes.resume(untold, position);
-            (hooks.position, hooks.taken_us, hooks.waiting) = (position, taken_us, transactions);
+        match Saved::from_bytes(&bytes, format) {
+            Ok(Saved { position, taken_us, untold, transactions }) => {
+                if position == Position::oldest() {
+                    hooks.again = Some(taken_us);
+                } else {
+                    hooks.pushes.resume(untold, position);
+                }
+                (hooks.position, hooks.taken_us, hooks.waiting) = (position, taken_us, transactions);
+            }
+            Err(_) => hooks.again = u64::try_from(now_us()).ok(),
         }
         hooks.saved = bytes;
         hooks
@@ -153,14 +161,9 @@ impl Hooks {
         let mut transactions = Vec::new();
         for record in records {
             let process = process_of(&record);
-            let at_us = match &record.entry {
-                Entry::Push(push) => push.at_us,
-                Entry::Transaction(transaction) => transaction.at_ns / 1000,
-            };
-            if self.again && at_us <= self.taken_us {
+            if self.again.is_some_and(|until_us| record.entry.at_us() <= until_us) {
                 continue;
             }
-            self.taken_us = self.taken_us.max(at_us);
             match record.entry {
                 Entry::Push(push) => self.pushes.record(push, record.at, record.process_space),
                 Entry::Transaction(transaction) => transactions.push((process, transaction)),
@@ -197,15 +200,17 @@ impl Hooks {
             let batch = journal.read(&self.position)?;
             count(engine, &batch.passed_over, batch.beginning);
             if batch.beginning == Beginning::Lost {
-                self.again = true;
+                self.again.get_or_insert(self.taken_us);
             }
             self.position = batch.next;
-            if batch.rest == Rest::Nothing && batch.records.is_empty() {
-                self.again = false;
-            }
+            let newest_us = batch.records.iter().map(|record| record.entry.at_us()).max();
+            self.taken_us = self.taken_us.max(newest_us.unwrap_or(0));
             if !is_new {
                 self.take(batch.records, engine.settings.hooks.whole_pushes());
                 readings += 1;
+            }
+            if batch.rest == Rest::Nothing && self.position != Position::oldest() {
+                self.again = None;
             }
             match batch.rest {
                 Rest::More if readings < READINGS_MAX => {}
@@ -220,7 +225,8 @@ impl Hooks {
 
     fn to_bytes(&self, format: ObjectFormat) -> Vec<u8> {
         let saved = Saved {
-            position: self.position,
+            // What is read again is not read to its end.
+            position: if self.again.is_some() { Position::oldest() } else { self.position },
             taken_us: self.taken_us,
             untold: self.pushes.untold(),
             transactions: self.waiting.clone(),
@@ -231,43 +237,38 @@ impl Hooks {
 
 /// Reads what hooks recorded since the last look. Afterwards it is looked at the refs, which then show at least that.
 pub(super) fn hear(engine: &Engine, repository: &Repository, state: &mut State) {
-    let directory = state.git_dir().join(DIRECTORY);
-    if !directory.is_dir() {
-        // The hooks are removed, or out of reach: what they told last is lost as a hint, and not told again later.
-        if let Some(hooks) = &mut state.hooks {
-            if !hooks.waiting.is_empty() || !hooks.awaited.is_empty() {
-                // What waits for its record was looked at, and is not told.
-                engine.board.put_back_whole(repository.key, Whole::Notified, Duration::ZERO);
-            }
-            hooks.hear_no_more(&engine.settings.hooks);
-            engine.board.await_records(repository.key, None);
-        }
-        lock(&engine.pushing).remove(&repository.key);
-        return;
-    }
+    let journal = match Journal::find(&state.layout, state.identity) {
+        Ok(Found::Journal(journal)) => journal,
+        Ok(Found::Nothing) => return hear_nothing(engine, repository, state),
+        // What was read of the repository is as it was, and what this look finds is not believed.
+        Ok(Found::Elsewhere) => return,
+        Err(error) => return report(engine, &error),
+    };
     let mut hooks = state.hooks.take().unwrap_or_else(|| Box::new(Hooks::new(&engine.settings.hooks)));
     if !hooks.watched {
         engine.watch(repository.key, state, Path::new(DIRECTORY));
         hooks.watched = true;
     }
     hooks.pushes.look_for_ended();
-    let journal = Journal::of(&state.layout);
     let is_new = state.create.is_some();
     let at_end = match hooks.read(engine, &journal, is_new) {
         Ok(at_end) => at_end,
         Err(error) => {
-            engine.problems.report(&error.path, format!("hooks cannot be heard: {}", error.source));
+            report(engine, &error);
             hooks.more = false;
             false
         }
     };
     if let Err(error) = rotate(engine, repository, &journal, &hooks) {
+        let directory = state.git_dir().join(DIRECTORY);
         engine.problems.report(&directory, format!("the journal of hooks cannot be rotated: {error}"));
     }
     if !at_end {
         hooks.pushes.forget_ended();
     }
     let disk = |name: &RefName| match scan::one(&state.layout, name) {
+        // Nothing is there, or something of another repository.
+        _ if !state.is_itself() => Err(Unread),
         Ok(None) => Ok(None),
         Ok(Some(Observed::Good(target))) => Ok(Some(RefState::Good(target))),
         Ok(Some(Observed::Broken(_))) => Ok(Some(RefState::Broken { last_good: None })),
@@ -289,6 +290,23 @@ pub(super) fn hear(engine: &Engine, repository: &Repository, state: &mut State) 
     }
     drop(pushing);
     state.hooks = Some(hooks);
+}
+
+/// The hooks are removed: what they told last is lost as a hint, and not told again later.
+fn hear_nothing(engine: &Engine, repository: &Repository, state: &mut State) {
+    if let Some(hooks) = &mut state.hooks {
+        if !hooks.waiting.is_empty() || !hooks.awaited.is_empty() {
+            // What waits for its record was looked at, and is not told.
+            engine.board.put_back_whole(repository.key, Whole::Notified, Duration::ZERO);
+        }
+        hooks.hear_no_more(&engine.settings.hooks);
+        engine.board.await_records(repository.key, None);
+    }
+    lock(&engine.pushing).remove(&repository.key);
+}
+
+fn report(engine: &Engine, error: &JournalError) {
+    engine.problems.report(&error.path, format!("hooks cannot be heard: {}", error.source));
 }
 
 /// Keeps the journal short. Only what the log has done with goes.

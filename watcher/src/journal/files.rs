@@ -10,7 +10,7 @@ use refwatch_hook::JOURNAL;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::{Beginning, JournalError, Position};
+use super::{Beginning, Journal, JournalError, Position, failed};
 use crate::dir::{self, Entries, Links, Stamp};
 
 /// Most entries of the journal's directory that are looked at.
@@ -21,11 +21,10 @@ pub const FILES_MAX: usize = 4096;
 pub const WRITER_WAIT_MS_MAX: u64 = 60_000;
 
 /// The files to read, oldest first, each opened when its turn comes.
-pub(super) struct Files {
+pub(super) struct Files<'a> {
     /// Where the first of them is to be read from.
     pub(super) beginning: Beginning,
-    path: PathBuf,
-    directory: Option<OwnedFd>,
+    journal: &'a Journal,
     first: Option<Source>,
     rotated: std::vec::IntoIter<Vec<u8>>,
     current: Option<Source>,
@@ -44,17 +43,12 @@ pub(super) struct Source {
     pub(super) is_final: bool,
 }
 
-impl Files {
+impl<'a> Files<'a> {
     /// Finds what is to be read from a position on. Where no file is the one it was in, that is all there is.
-    pub(super) fn from(path: &Path, position: &Position) -> Result<Self, JournalError> {
+    pub(super) fn from(journal: &'a Journal, position: &Position) -> Result<Self, JournalError> {
         let mut files = Self {
             beginning: if position.file.is_some() { Beginning::Lost } else { Beginning::Oldest },
-            path: path.to_owned(),
-            directory: match dir::open(path) {
-                Ok(directory) => Some(directory),
-                Err(Errno::NOENT | Errno::NOTDIR) => None,
-                Err(error) => return Err(failed(path, b"", error)),
-            },
+            journal,
             first: None,
             rotated: Vec::new().into_iter(),
             current: None,
@@ -65,8 +59,8 @@ impl Files {
             files.beginning = Beginning::Resumed;
             return Ok(files);
         }
-        let Some(directory) = &files.directory else { return Ok(files) };
-        let mut names = rotated(directory).map_err(|error| failed(path, b"", error))?;
+        let directory = &journal.directory;
+        let mut names = rotated(directory).map_err(|error| failed(&journal.path, error))?;
         let identities: Vec<_> = names.iter().map(|name| identity(directory, name)).collect();
         // Rotated since it was opened: its turn comes by its number.
         if files.current.as_ref().is_some_and(|current| identities.contains(&Some(current.identity))) {
@@ -99,18 +93,14 @@ impl Files {
     }
 
     fn open(&self, name: &[u8]) -> Result<Option<Source>, JournalError> {
-        let Some(directory) = &self.directory else { return Ok(None) };
-        source(directory, &self.path, name).map_err(|error| failed(&self.path, name, error))
+        let Journal { directory, path, .. } = self.journal;
+        source(directory, path, name).map_err(|error| failed(&dir::below(path, name), error))
     }
 }
 
 /// The identity of a file that is still there.
 pub(super) fn identity(directory: &OwnedFd, name: &[u8]) -> Option<FsIdentity> {
     dir::identity(directory, dir::path(name), AtFlags::SYMLINK_NOFOLLOW).ok()
-}
-
-fn failed(directory: &Path, name: &[u8], error: Errno) -> JournalError {
-    JournalError { path: dir::below(directory, name), source: error.into() }
 }
 
 fn holds(source: &Source, position: &Position) -> bool {
@@ -131,7 +121,12 @@ fn rotated(directory: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
 /// Rotated journals by number.
 pub(super) fn listed(directory: &OwnedFd) -> Result<Vec<(u64, Vec<u8>)>, Errno> {
     let mut names = Vec::new();
-    let mut entries = Entries::of(dir::open_below(directory, ".", Links::Refuse)?)?;
+    let mut entries = match dir::open_below(directory, ".", Links::Refuse) {
+        Ok(listing) => Entries::of(listing)?,
+        // The directory itself was removed.
+        Err(Errno::NOENT) => return Ok(names),
+        Err(error) => return Err(error),
+    };
     for _ in 0..FILES_MAX {
         let Some(entry) = entries.next().transpose()? else { break };
         if let Some(number) = number(entry.name()) {

@@ -1,10 +1,10 @@
 //! Keeps the journal short: what was read goes, a file at a time.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 
 use refwatch_hook::{JOURNAL, JOURNAL_BYTES_MAX};
 use rustix::fs::AtFlags;
+use rustix::io::Errno;
 
 use super::{Journal, Position, files};
 use crate::dir;
@@ -19,11 +19,10 @@ impl Journal {
     /// True where something was appended behind a position, or the file it is in is not the journal any more. Looks at
     /// the current file only.
     pub fn has_news(&self, position: &Position) -> bool {
-        let Ok(directory) = dir::open(&self.directory) else { return false };
-        let Ok(identity) = dir::identity(&directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW) else {
+        let Ok(identity) = dir::identity(&self.directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW) else {
             return false;
         };
-        let length = || rustix::fs::statat(&directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW);
+        let length = || rustix::fs::statat(&self.directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW);
         position.file != Some(identity)
             || length().is_ok_and(|stat| stat.st_size.cast_unsigned() > position.offset)
     }
@@ -37,13 +36,13 @@ impl Journal {
         if position.offset < ROTATE_BYTES_MIN {
             return Ok(false);
         }
-        let directory = dir::open(&self.directory)?;
-        if dir::identity(&directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW).ok() != position.file {
+        let directory = &self.directory;
+        if dir::identity(directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW).ok() != position.file {
             return Ok(false);
         }
-        let newest = files::listed(&directory)?.last().map_or(0, |(number, _)| *number);
+        let newest = files::listed(directory)?.last().map_or(0, |(number, _)| *number);
         let Some(number) = newest.checked_add(1) else { return Ok(false) };
-        fs::rename(self.directory.join(JOURNAL), self.directory.join(format!("{JOURNAL}.{number}")))?;
+        rustix::fs::renameat(directory, JOURNAL, directory, format!("{JOURNAL}.{number}"))?;
         Ok(true)
     }
 
@@ -54,10 +53,10 @@ impl Journal {
     /// Where the directory cannot be read or written to.
     pub fn remove_before(&self, position: &Position, keep: Option<&Position>) -> io::Result<u64> {
         let Some(file) = position.file else { return Ok(0) };
-        let directory = dir::open(&self.directory)?;
-        let names = files::listed(&directory)?;
-        let identities: Vec<_> = names.iter().map(|(_, name)| files::identity(&directory, name)).collect();
-        let is_current = dir::identity(&directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW).ok() == Some(file);
+        let directory = &self.directory;
+        let names = files::listed(directory)?;
+        let identities: Vec<_> = names.iter().map(|(_, name)| files::identity(directory, name)).collect();
+        let is_current = dir::identity(directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW).ok() == Some(file);
         let place = |file| identities.iter().position(|identity| *identity == Some(file));
         let read = match place(file) {
             Some(at) => at,
@@ -67,7 +66,7 @@ impl Journal {
         let mut kept = keep.and_then(|keep| place(keep.file?)).map_or(read, |at| at.min(read));
         let mut bytes_kept = 0_u64;
         for (at, (_, name)) in names.iter().enumerate().take(read).skip(kept).rev() {
-            let stat = rustix::fs::statat(&directory, dir::path(name), AtFlags::SYMLINK_NOFOLLOW)?;
+            let stat = rustix::fs::statat(directory, dir::path(name), AtFlags::SYMLINK_NOFOLLOW)?;
             bytes_kept = bytes_kept.saturating_add(stat.st_size.cast_unsigned());
             if bytes_kept > KEPT_BYTES_MAX {
                 kept = at + 1;
@@ -75,9 +74,9 @@ impl Journal {
             }
         }
         for (_, name) in &names[..kept] {
-            match fs::remove_file(self.directory.join(dir::path(name))) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
+            match rustix::fs::unlinkat(directory, dir::path(name), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(kept as u64)

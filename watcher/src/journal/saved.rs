@@ -17,10 +17,9 @@ const VERSION: u8 = 1;
 /// How far a journal is read, and what was read and is not done with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
-    /// Where to read on.
+    /// Where to read on; [`Position::oldest`] where the journal has to be read from its beginning.
     pub position: Position,
-    /// When the latest record that was taken was made, in microseconds since 1970: none that is older is taken where
-    /// the journal has to be read from its beginning.
+    /// When the latest record that was taken was made, in microseconds since 1970: none that is older is taken then.
     pub taken_us: u64,
     /// Pushes that are not told yet.
     pub untold: Untold,

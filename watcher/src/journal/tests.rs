@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use refwatch_core::classify::Bareness;
 use refwatch_core::journal::{Outcome, Update, Value};
 use refwatch_core::push::{Process, Refused, Said};
 use refwatch_hook::crc::crc32;
@@ -14,7 +15,7 @@ use rustix::fs::AtFlags;
 use tempfile::TempDir;
 
 use super::*;
-use crate::dir;
+use crate::layout::{self, RefStorage};
 
 /// A directory with a journal in it.
 struct Place {
@@ -45,8 +46,12 @@ impl Place {
     fn read(&self, from: &Position) -> Batch {
         // Whatever is given back must survive a restart.
         let from = Position::from_bytes(&from.to_bytes()).expect("a position");
-        let journal = Journal { directory: self.home.path().to_owned(), format: ObjectFormat::Sha1 };
-        journal.read(&from).expect("readable")
+        self.journal().read(&from).expect("readable")
+    }
+
+    fn journal(&self) -> Journal {
+        let path = self.home.path().to_owned();
+        Journal { directory: dir::open(&path).expect("there"), path, format: ObjectFormat::Sha1 }
     }
 
     /// Reads until a reading gives nothing more: the ids of all records, what was passed over, and the last batch.
@@ -113,8 +118,6 @@ fn a_journal_that_is_not_there_gives_nothing() {
     let batch = place.read(&Position::oldest());
     assert_eq!((batch.records.len(), batch.next), (0, Position::oldest()));
     assert_eq!((batch.beginning, batch.rest), (Beginning::Oldest, Rest::Nothing));
-    fs::remove_dir(place.home.path()).expect("removed");
-    assert_eq!(place.read(&Position::oldest()), batch);
 }
 
 #[test]
@@ -375,6 +378,43 @@ fn a_file_that_is_gone_or_cut_means_reading_from_the_oldest_and_saying_so() {
 }
 
 #[test]
+fn a_journal_is_that_of_its_repository_wherever_it_goes() {
+    let home = TempDir::new().expect("a temporary directory");
+    let [git_dir, moved] = ["app.git", "moved.git"].map(|name| home.path().join(name));
+    let records_into = |git_dir: &Path, bytes: &[u8]| {
+        fs::create_dir_all(git_dir.join("refwatch")).expect("made");
+        fs::write(git_dir.join("refwatch/journal"), bytes).expect("written");
+    };
+    let find = || {
+        let layout = Layout {
+            git_dir: git_dir.clone().into(),
+            storage: RefStorage::Files,
+            format: ObjectFormat::Sha1,
+            bareness: Bareness::Bare,
+            mirror: false,
+        };
+        move |identity| Journal::find(&layout, identity).expect("it can be told")
+    };
+    let find = find();
+    fs::create_dir(&git_dir).expect("made");
+    let identity = layout::identity(&git_dir).expect("there");
+    assert!(matches!(find(identity), Found::Nothing));
+    records_into(&git_dir, &records(0..2));
+    let Found::Journal(journal) = find(identity) else { panic!("it is there") };
+    // It goes on to be read where it is, and not where another came.
+    fs::rename(&git_dir, &moved).expect("moved");
+    assert!(matches!(find(identity), Found::Elsewhere));
+    records_into(&git_dir, &records(7..9));
+    assert!(matches!(find(identity), Found::Elsewhere));
+    let batch = journal.read(&Position::oldest()).expect("readable");
+    assert_eq!(batch.records.iter().map(|record| record.entry.id()).collect::<Vec<_>>(), [0, 1]);
+    // Hooks are removed while it is read.
+    fs::remove_dir_all(moved.join("refwatch")).expect("removed");
+    let batch = journal.read(&batch.next).expect("readable");
+    assert_eq!((batch.records.len(), batch.beginning), (0, Beginning::Lost));
+}
+
+#[test]
 fn a_reading_is_bounded_and_the_next_goes_on() {
     let count = READ_RECORDS_MAX as u64 + 10;
     let place = Place::with(&records(0..count));
@@ -498,7 +538,7 @@ fn a_file_that_was_rotated_as_it_was_found_is_read_in_its_turn_alone() {
 fn a_journal_that_was_read_is_rotated_and_removed_and_no_record_goes_with_it() {
     const EACH: u64 = 25_000;
     let place = Place::new();
-    let journal = Journal { directory: place.home.path().to_owned(), format: ObjectFormat::Sha1 };
+    let journal = place.journal();
     let files = || fs::read_dir(place.home.path()).expect("readable").count();
     let mut position = Position::oldest();
     let mut first = 1;
@@ -531,7 +571,7 @@ fn a_journal_that_was_read_is_rotated_and_removed_and_no_record_goes_with_it() {
 fn what_is_to_be_read_again_stays_and_is_read_as_far_as_it_was() {
     const EACH: u64 = 25_000;
     let place = Place::new();
-    let journal = Journal { directory: place.home.path().to_owned(), format: ObjectFormat::Sha1 };
+    let journal = place.journal();
     let mut position = Position::oldest();
     let mut read = Vec::new();
     for first in [0, EACH, 2 * EACH] {
@@ -582,7 +622,7 @@ fn what_is_to_be_read_again_stays_and_is_read_as_far_as_it_was() {
 #[test]
 fn no_more_stays_to_be_read_again_than_its_limit() {
     let place = Place::new();
-    let journal = Journal { directory: place.home.path().to_owned(), format: ObjectFormat::Sha1 };
+    let journal = place.journal();
     for (number, bytes) in [(1, 5), (2, KEPT_BYTES_MAX - 20), (3, 20)] {
         // Sparse: nothing is written.
         let file = fs::File::create(place.home.path().join(format!("journal.{number}"))).expect("made");

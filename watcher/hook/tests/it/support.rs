@@ -9,8 +9,8 @@ use std::process::{Command, Output, Stdio};
 
 use refwatch_core::journal::{Outcome, Transaction, Update, Value};
 use refwatch_core::{ObjectId, RefName, push};
-use refwatch_watcher::journal::{Batch, Entry, Journal, Position, Recorded, Rest};
-use refwatch_watcher::layout::probe;
+use refwatch_watcher::journal::{Batch, Entry, Found, Journal, Position, Recorded, Rest};
+use refwatch_watcher::layout::{identity, probe};
 use tempfile::TempDir;
 
 pub(crate) const HOOK: &str = env!("CARGO_BIN_EXE_refwatch-hook");
@@ -107,7 +107,10 @@ impl Repo {
 
     /// Reads once.
     pub(crate) fn read(&self, from: &Position) -> Batch {
-        Journal::of(&probe(&self.git_dir).expect("a repository")).read(from).expect("readable")
+        let identity = identity(&self.git_dir).expect("there");
+        let found = Journal::find(&probe(&self.git_dir).expect("a repository"), identity);
+        let Found::Journal(journal) = found.expect("it can be told") else { panic!("hooks are installed") };
+        journal.read(from).expect("readable")
     }
 
     /// All records there are; every one must be whole.
