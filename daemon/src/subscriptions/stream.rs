@@ -154,20 +154,22 @@ impl Subscription {
     }
 
     async fn advance(&mut self, gathered: Gathered) -> Result<(), Stop> {
-        self.moved_to(gathered.position);
         self.begun = gathered.next;
         match gathered.frame {
             Some(frame) => {
+                self.send_up_to(gathered.position, frame.bytes).await?;
                 self.all.metrics.events_sent.add(frame.events.into());
-                self.send(frame.bytes).await
-            }
-            None if self.sent.elapsed() >= self.progress_interval => {
-                self.room().await?;
-                self.send_progress(false)
+                Ok(())
             }
             None => {
-                tokio::task::yield_now().await;
-                Ok(())
+                self.moved_to(gathered.position);
+                if self.sent.elapsed() >= self.progress_interval {
+                    self.room().await?;
+                    self.send_progress(false)
+                } else {
+                    tokio::task::yield_now().await;
+                    Ok(())
+                }
             }
         }
     }
@@ -259,8 +261,7 @@ impl Subscription {
                 self.send(message).await?;
             }
         }
-        self.position = Some(sequence);
-        self.send(walk.end_message(&self.all.log)).await
+        self.send_up_to(sequence, walk.end_message(&self.all.log)).await
     }
 
     /// Reads the store, when it is this stream's turn. As long as that may take, the client hears of it.
@@ -316,6 +317,14 @@ impl Subscription {
 
     async fn send(&mut self, bytes: Bytes) -> Result<(), Stop> {
         self.room().await?;
+        self.send_now(bytes)
+    }
+
+    /// Sends what leads to a position, and is there once that is on its way: where the stream ends instead, the cursor it
+    /// tells is the one before.
+    async fn send_up_to(&mut self, position: u64, bytes: Bytes) -> Result<(), Stop> {
+        self.room().await?;
+        self.moved_to(position);
         self.send_now(bytes)
     }
 
