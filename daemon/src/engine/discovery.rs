@@ -314,7 +314,8 @@ impl Engine {
         let stacks = scan::stacks(&layout);
         let watch = &mut |directory: &Path| self.watch(repository.key, state, directory);
         let seen = signature::watched_signature(&layout, watch).ok().flatten();
-        if seen.is_some_and(|seen| Some(seen.0) == known) {
+        let is_waiting = state.hooks.as_ref().is_some_and(|hooks| hooks.is_waiting());
+        if !is_waiting && seen.is_some_and(|seen| Some(seen.0) == known) {
             // The signature covers the configuration as well: the layout is what it was.
             state.looked = true;
             state.stacks = stacks.unwrap_or_default();

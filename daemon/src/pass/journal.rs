@@ -142,6 +142,11 @@ impl Hooks {
         self.more || journal.has_news(&self.position)
     }
 
+    /// True where transactions that were read may still explain something.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Refs that are to be looked at whatever notifications tell.
     pub(super) fn names(&self) -> BTreeMap<RefName, Named> {
         let recorded = Named { count: 0, locked: true };
@@ -487,13 +492,16 @@ fn await_records(
     }
     hooks.awaited = awaited;
     seen.retain(|seen| seen.look.before != seen.look.after || stepped.contains(&seen.look.name));
-    let wait = if engine.settings.hooks.whole_pushes() {
-        engine.settings.watch.settle_max
-    } else {
-        engine.settings.hooks.wait_max
+    let settings = &engine.settings;
+    let wait_max =
+        if settings.hooks.whole_pushes() { settings.watch.settle_max } else { settings.hooks.wait_max };
+    let awaited = hooks.awaited.values().map(|awaited| (awaited.since, awaited.since + wait_max));
+    // What is deferred is told, or given up, within its time: whatever is recorded later is another story.
+    let deferred = hooks.deferred.values().map(|since| (*since, *since + settings.hooks.wait_max));
+    let earlier = |(since, until): (Instant, Instant), (other_since, other_until)| {
+        (since.min(other_since), until.min(other_until))
     };
-    let first = hooks.awaited.values().map(|awaited| awaited.since).min();
-    engine.board.await_records(repository.key, first.map(|first| (first, first + wait)));
+    engine.board.await_records(repository.key, awaited.chain(deferred).reduce(earlier));
 }
 
 /// Tells what became of pushes whose refs are told.
