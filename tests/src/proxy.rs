@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Stands between a client and a daemon, at an address that stays, and cuts connections when told to.
@@ -17,9 +18,16 @@ struct Shared {
     upstream: Mutex<SocketAddr>,
     /// Bytes that still pass to the client until all is cut; `None` for no end.
     left: Mutex<Option<usize>>,
-    open: Mutex<Vec<TcpStream>>,
+    open: Mutex<Vec<Open>>,
     /// Nothing passes, and nothing is closed.
     frozen: (Mutex<bool>, Condvar),
+}
+
+/// One connection, both ways.
+#[derive(Debug)]
+struct Open {
+    streams: [TcpStream; 2],
+    is_cut: Arc<AtomicBool>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -55,7 +63,8 @@ impl Proxy {
         *lock(&self.shared.upstream) = upstream;
     }
 
-    /// Cuts everything after so many bytes more have passed from the daemon to clients.
+    /// Cuts everything after so many bytes more have passed from the daemon to clients, on connections that are not cut
+    /// yet.
     pub fn cut_after(&self, bytes: usize) {
         *lock(&self.shared.left) = Some(bytes);
     }
@@ -92,7 +101,8 @@ impl Shared {
         let (Some([from_client, to_server]), Some([to_client, from_server])) = (both(), both()) else {
             return;
         };
-        lock(&self.open).extend([client, server]);
+        let is_cut = Arc::new(AtomicBool::new(false));
+        lock(&self.open).push(Open { streams: [client, server], is_cut: Arc::clone(&is_cut) });
         let shared = Arc::clone(self);
         std::thread::spawn(move || {
             copy(from_client, to_server, |_| {
@@ -102,16 +112,22 @@ impl Shared {
         });
         let shared = Arc::clone(self);
         std::thread::spawn(move || {
-            if copy(from_server, to_client, |bytes| shared.spend(bytes)) {
+            if copy(from_server, to_client, |bytes| shared.spend(bytes, &is_cut))
+                && !is_cut.load(Ordering::SeqCst)
+            {
                 shared.cut();
             }
         });
     }
 
     /// How many of these bytes still pass, when not all.
-    fn spend(&self, bytes: usize) -> Option<usize> {
+    fn spend(&self, bytes: usize, is_cut: &AtomicBool) -> Option<usize> {
         self.thawed();
         let mut left = lock(&self.left);
+        if is_cut.load(Ordering::SeqCst) {
+            // What is left is for others.
+            return Some(0);
+        }
         let before = (*left)?;
         if bytes < before {
             *left = Some(before - bytes);
@@ -129,9 +145,12 @@ impl Shared {
     }
 
     fn cut(&self) {
-        for stream in lock(&self.open).drain(..) {
-            // It may be closed already.
-            drop(stream.shutdown(Shutdown::Both));
+        for Open { streams, is_cut } in lock(&self.open).drain(..) {
+            is_cut.store(true, Ordering::SeqCst);
+            for stream in streams {
+                // It may be closed already.
+                drop(stream.shutdown(Shutdown::Both));
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
+use refwatch_proto::limits;
 use refwatch_proto::v1::watch_events_request::Start;
 use refwatch_proto::v1::watch_events_response::Kind;
 use refwatch_proto::v1::{GetPositionRequest, GitEvent, Now, OnGap, ResetReason, WatchEventsRequest};
@@ -90,6 +91,8 @@ fn one_that_reads_an_event_while_thousands_are_written_costs_only_itself() {
     let ask = |on_gap: OnGap| WatchEventsRequest {
         max_batch_bytes: 1_024,
         on_gap: on_gap.into(),
+        // On a machine that is busy there would be little else to read.
+        progress_interval_ms: limits::PROGRESS_INTERVAL_MS_MAX,
         ..request(Start::Now(Now {}), filter())
     };
     // Connections of their own, whose buffers fill up.
