@@ -126,6 +126,8 @@ pub(crate) struct Engine {
     pub(crate) slow: facts::SlowLane,
     /// What is found is taken as known, not as new. Held for reading until what was taken so is on its way to the log.
     pub(crate) baseline: RwLock<bool>,
+    /// All roots have been walked once, and what was found has been met.
+    walked: AtomicBool,
     /// The first look at everything is over.
     pub(crate) scanned: AtomicBool,
     /// Repositories whose first look is done, for the progress bar.
@@ -176,6 +178,7 @@ impl Engine {
             objects: ObjectsCache::default(),
             slow: facts::SlowLane::default(),
             baseline: RwLock::new(parts.baseline),
+            walked: AtomicBool::new(false),
             scanned: AtomicBool::new(false),
             looked: AtomicU64::new(0),
             failing: Mutex::default(),

@@ -91,6 +91,7 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
             }
         }
     }
+    let why = pending.whole.unwrap_or(Whole::Notified);
     let result = match plan {
         Plan::Nothing => return,
         Plan::Whole { why, .. } => whole::look(engine, repository, &mut state, &pending, why),
@@ -104,6 +105,10 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
     engine.metrics.pass_duration.observe(kind, began.elapsed());
     match result {
         Ok(()) => {}
+        // Another one is at its path: a whole look finds out what became of this one.
+        Err(_) if state.is_displaced() => {
+            engine.board.put_back_whole(repository.key, why, Duration::ZERO);
+        }
         Err(error) => engine.in_trouble(repository, &mut state, &error),
     }
 }
@@ -359,7 +364,7 @@ impl Engine {
         if let Some(RepositoryWrite::Create(new)) = &mut job.write {
             (new.ref_storage, new.object_format, new.bareness) = (storage, format, bareness);
         } else {
-            let identity = state.identity;
+            let identity = state.layout.identity;
             job.write = Some(RepositoryWrite::Layout {
                 object_format: format,
                 ref_storage: storage,

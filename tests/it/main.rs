@@ -21,6 +21,7 @@ mod hooks;
 mod hooks_restart;
 mod hooks_t1416;
 mod ingest;
+mod moves;
 mod ops;
 mod packed;
 mod polling;

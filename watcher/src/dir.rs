@@ -41,6 +41,18 @@ pub(crate) fn open(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// Opens a directory if it is still the one with that identity: `None` where there is none, or another.
+pub(crate) fn open_known(path: &Path, identity: FsIdentity) -> Result<Option<OwnedFd>, Errno> {
+    match open(path) {
+        Ok(fd) => {
+            let is_known = self::identity(&fd, "", AtFlags::EMPTY_PATH)? == identity;
+            Ok(is_known.then_some(fd))
+        }
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Opens a directory below another. A symbolic link in the last component that is not followed gives `NOTDIR`.
 pub(crate) fn open_below(at: impl AsFd, path: impl Arg, links: Links) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

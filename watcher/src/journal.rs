@@ -19,11 +19,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use refwatch_core::ObjectFormat;
 use refwatch_core::journal::Transaction;
 use refwatch_core::push;
-use refwatch_core::{FsIdentity, ObjectFormat};
 use refwatch_hook::record::RECORD_BYTES_MAX;
-use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
 use crate::dir::{self, Links};
@@ -192,20 +191,15 @@ pub fn process_space() -> u64 {
 }
 
 impl Journal {
-    /// Finds the journal of a repository, which is known by the identity of its git directory.
+    /// Finds the journal of a repository.
     ///
     /// # Errors
     /// [`JournalError`] where it cannot be told what is there.
-    pub fn find(layout: &Layout, identity: FsIdentity) -> Result<Found, JournalError> {
-        let git_dir = match dir::open(&layout.git_dir) {
-            Ok(git_dir) => git_dir,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Found::Elsewhere),
-            Err(error) => return Err(failed(&layout.git_dir, error)),
-        };
-        let found = dir::identity(&git_dir, "", AtFlags::EMPTY_PATH);
-        if found.map_err(|error| failed(&layout.git_dir, error))? != identity {
+    pub fn find(layout: &Layout) -> Result<Found, JournalError> {
+        let git_dir = dir::open_known(&layout.git_dir, layout.identity);
+        let Some(git_dir) = git_dir.map_err(|error| failed(&layout.git_dir, error))? else {
             return Ok(Found::Elsewhere);
-        }
+        };
         let path = layout.git_dir.join(refwatch_hook::DIRECTORY);
         match dir::open_below(&git_dir, refwatch_hook::DIRECTORY, Links::Follow) {
             Ok(directory) => Ok(Found::Journal(Self { directory, path, format: layout.format })),

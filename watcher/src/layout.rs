@@ -21,6 +21,8 @@ use config::{Config, boolean};
 pub struct Layout {
     /// Absolute path of the git directory; where there are linked worktrees, of the one they share.
     pub git_dir: Arc<Path>,
+    /// The identity of that directory: what is at its path is read only while it is this one.
+    pub identity: FsIdentity,
     /// How refs are stored.
     pub storage: RefStorage,
     /// The hash function of its object ids.
@@ -101,6 +103,9 @@ pub fn probe(git_dir: &Path) -> Result<Layout, ProbeError> {
         Err(Errno::NOENT | Errno::NOTDIR) => return Err(ProbeError::NotARepository { path: git_dir }),
         Err(error) => return Err(unreadable("", error)),
     };
+    // Of what is read, and not of what may be at the path before or after.
+    let identity = dir::identity(&directory, "", rustix::fs::AtFlags::EMPTY_PATH);
+    let identity = identity.map_err(|error| unreadable("", error))?;
     let mut missing = None;
     let mut present = 0;
     // A HEAD that is a symbolic link may dangle: it is Git's old way of writing a symbolic ref.
@@ -124,7 +129,7 @@ pub fn probe(git_dir: &Path) -> Result<Layout, ProbeError> {
         });
     }
     let config = read_config(&directory, &git_dir, "config")?.unwrap_or_default();
-    let mut layout = interpret(&config, git_dir)?;
+    let mut layout = interpret(&config, git_dir, identity)?;
     if config.extensions.iter().any(|(key, value)| key == "worktreeconfig" && boolean(value) == Some(true))
         && let Some(own) = read_config(&directory, &layout.git_dir, "config.worktree")?
     {
@@ -155,7 +160,7 @@ fn read_config(
 }
 
 /// Applies Git's rules of `Documentation/technical/repository-version.adoc`.
-fn interpret(config: &Config, git_dir: PathBuf) -> Result<Layout, ProbeError> {
+fn interpret(config: &Config, git_dir: PathBuf, identity: FsIdentity) -> Result<Layout, ProbeError> {
     let unsupported = |what: String| ProbeError::Unsupported { path: git_dir.join("config"), what };
     let version = match config.format_version.as_deref() {
         None | Some("" | "0") => 0,
@@ -204,7 +209,7 @@ fn interpret(config: &Config, git_dir: PathBuf) -> Result<Layout, ProbeError> {
         }
     }
     let bareness = bareness(config.bare, config.worktree, &git_dir);
-    Ok(Layout { storage, format, bareness, mirror: config.mirror, git_dir: git_dir.into() })
+    Ok(Layout { identity, storage, format, bareness, mirror: config.mirror, git_dir: git_dir.into() })
 }
 
 fn bareness(bare: Option<bool>, worktree: bool, git_dir: &Path) -> Bareness {

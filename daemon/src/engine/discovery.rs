@@ -66,6 +66,7 @@ impl Engine {
             let relative = Path::new(std::ffi::OsStr::from_bytes(&row.path));
             let layout = Layout {
                 git_dir: if row.path == b"." { root_path } else { root_path.join(relative) }.into(),
+                identity: row.identity,
                 storage: row.ref_storage,
                 format: row.object_format,
                 bareness: row.bareness,
@@ -73,7 +74,7 @@ impl Engine {
             };
             followed.by_path.insert(Arc::clone(&layout.git_dir), row.key);
             followed.by_identity.insert(row.identity, row.key);
-            let repository = Repository::new(row.key, layout, row.identity);
+            let repository = Repository::new(row.key, layout);
             repository.lock().signature = row.signature;
             repository.lock().hooks = row
                 .journal_position
@@ -134,6 +135,7 @@ impl Engine {
             }
             drop(found);
         });
+        self.walked.store(true, Ordering::Release);
         for repository in self.repositories() {
             if !repository.lock().looked {
                 self.board.post(repository.key, Wake::Whole(Whole::Startup));
@@ -269,7 +271,8 @@ impl Engine {
             )
         };
         if let Some((repository, mut state)) = here.as_ref().and_then(|here| self.lock_followed(here)) {
-            if state.identity == identity {
+            if state.layout.identity == identity {
+                state.waits_no_longer(|waits| waits.gone = None);
                 if !state.looked && why == Whole::Startup {
                     self.look_first(repository, &mut state);
                 }
@@ -298,6 +301,8 @@ impl Engine {
                 self.problems.report(git_dir, format!("the same directory as {other}: served there only"));
                 return;
             }
+            self.come_back(repository, &mut state);
+            return;
         }
         self.welcome(root, git_dir, identity, why);
     }
@@ -341,6 +346,11 @@ impl Engine {
                 return;
             }
         };
+        if layout.identity != identity {
+            // Yet another one has come.
+            self.board.post_root(git_dir.as_os_str().as_bytes());
+            return;
+        }
         let relative = match git_dir.strip_prefix(&*root.path) {
             Ok(relative) if !relative.as_os_str().is_empty() => relative,
             Ok(_) | Err(_) => Path::new("."),
@@ -349,6 +359,12 @@ impl Engine {
         let key = {
             let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
             if followed.by_path.contains_key(&git_dir) {
+                return;
+            }
+            if followed.by_identity.get(&identity).is_some_and(|key| followed.by_key.contains_key(key)) {
+                // It was met elsewhere meanwhile.
+                drop(followed);
+                self.board.post_root(git_dir.as_os_str().as_bytes());
                 return;
             }
             let key = self.store.allocate_key();
@@ -368,7 +384,7 @@ impl Engine {
             self.directory.put(entry);
             followed.by_path.insert(Arc::clone(&git_dir), key);
             followed.by_identity.insert(identity, key);
-            let repository = Repository::new(key, layout, identity);
+            let repository = Repository::new(key, layout);
             {
                 let mut state = repository.lock();
                 state.create = Some(Box::new(new));
@@ -381,6 +397,22 @@ impl Engine {
             notifier.register(git_dir, key);
         }
         self.board.post(key, Wake::Whole(why));
+    }
+
+    /// A repository is at its path again, where another had come for a while.
+    fn come_back(&self, repository: &Arc<Repository>, state: &mut State) {
+        let git_dir = Arc::clone(&state.layout.git_dir);
+        let other = {
+            let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+            followed.by_path.insert(Arc::clone(&git_dir), repository.key)
+        };
+        if let Some(notifier) = &self.notifier {
+            notifier.register(git_dir, repository.key);
+        }
+        state.waits_no_longer(|waits| waits.gone = None);
+        for key in other.into_iter().chain([repository.key]) {
+            self.board.post(key, Wake::Structure);
+        }
     }
 
     /// A repository was renamed: the same one at another path.
@@ -454,7 +486,7 @@ impl Engine {
         probed: &Result<Layout, ProbeError>,
     ) -> bool {
         let there = layout::identity(state.git_dir());
-        let is_same = there.as_ref().is_ok_and(|there| *there == state.identity);
+        let is_same = there.as_ref().is_ok_and(|there| *there == state.layout.identity);
         let is_one = !matches!(probed, Err(ProbeError::NotARepository { .. }));
         if is_same && is_one {
             state.waits_no_longer(|waits| waits.gone = None);
@@ -470,7 +502,7 @@ impl Engine {
             // It cannot be told: the look that follows fails, and is repeated.
             return false;
         }
-        if is_elsewhere(&git_dir, state.identity) {
+        if is_elsewhere(&git_dir, state.layout.identity) {
             self.is_away(
                 repository,
                 state,
@@ -482,7 +514,9 @@ impl Engine {
         let missed = *state.waits().gone.get_or_insert(now);
         let since = now.duration_since(missed);
         let may_be_met = self.board.looks_at_roots() || self.awaits_walk(missed);
-        if since < DOUBT || (since < DOUBT_MAX && may_be_met) {
+        // Until the first walk is over nothing else tells where it went while nobody watched, however long that takes.
+        let is_walking = !self.walked.load(Ordering::Acquire);
+        if since < DOUBT || is_walking || (since < DOUBT_MAX && may_be_met) {
             // It may be on its way to another path, where it will be met.
             self.board.put_back_whole(repository.key, Whole::Notified, DOUBT);
             return true;
@@ -515,8 +549,8 @@ impl Engine {
             if followed.by_path.get(state.git_dir()) == Some(&repository.key) {
                 followed.by_path.remove(state.git_dir());
             }
-            if followed.by_identity.get(&state.identity) == Some(&repository.key) {
-                followed.by_identity.remove(&state.identity);
+            if followed.by_identity.get(&state.layout.identity) == Some(&repository.key) {
+                followed.by_identity.remove(&state.layout.identity);
             }
         }
         if let Some(notifier) = &self.notifier {
@@ -557,7 +591,7 @@ impl Engine {
         let (root, path) = self.place_of(state.git_dir())?;
         let entry = self.directory.get(key)?;
         let root = root.path.as_os_str().as_bytes().to_vec();
-        Some(NewRepository { root, path: path.into(), ..entry.to_new(state.identity) })
+        Some(NewRepository { root, path: path.into(), ..entry.to_new(state.layout.identity) })
     }
 }
 

@@ -12,11 +12,12 @@ use refwatch_core::reconcile::{Draft, Mark, Step};
 use refwatch_core::{Event, Namespace, ObjectFormat, ObjectId, Origin, RefName, Target};
 use refwatch_ops::Heartbeat;
 use refwatch_ops::metrics::Ancestry;
-use refwatch_store::{RepositoryKey, RepositoryWrite, SignatureWrite};
+use refwatch_store::{FsIdentity, RepositoryKey, RepositoryWrite, SignatureWrite};
+use refwatch_watcher::layout;
 use refwatch_watcher::objects::{Budget, Objects, Relation, UnknownReason};
 use refwatch_watcher::wake::Whole;
 
-use super::{Engine, RETRY_FIRST, Repository, State, Unwritten, lock};
+use super::{DOUBT, Engine, RETRY_FIRST, Repository, State, Unwritten, lock};
 use crate::pass::Seen;
 
 /// Threads that answer slow questions.
@@ -24,6 +25,8 @@ pub(crate) const SLOW_THREADS: usize = 2;
 /// What an inline question may cost.
 const QUICK_COMMITS_MAX: u32 = 512;
 const QUICK_TIME_MAX: Duration = Duration::from_millis(3);
+/// How long a question waits between two looks for a repository that is not at its path.
+const ELSEWHERE_STEP: Duration = Duration::from_millis(20);
 /// Object databases kept open.
 const OPEN_MAX: usize = 32;
 /// How long an object database that nobody asks stays open.
@@ -36,6 +39,7 @@ pub(crate) struct Job {
     /// When the first wake of the pass was posted.
     pub(crate) since: Instant,
     pub(crate) git_dir: Arc<Path>,
+    pub(crate) identity: FsIdentity,
     pub(crate) format: ObjectFormat,
     /// What becomes of the repository as a whole.
     pub(crate) write: Option<RepositoryWrite>,
@@ -62,6 +66,7 @@ impl Job {
             observed_at_us: super::now_us(),
             since: since.unwrap_or_else(Instant::now),
             git_dir: Arc::clone(&state.layout.git_dir),
+            identity: state.layout.identity,
             format: state.layout.format,
             write: None,
             first: Vec::new(),
@@ -134,6 +139,8 @@ impl Job {
 
 struct Open {
     key: RepositoryKey,
+    /// Where it was opened: a repository that has moved since is opened anew.
+    git_dir: Arc<Path>,
     used: Instant,
     objects: Box<Objects>,
 }
@@ -143,20 +150,21 @@ struct Open {
 pub(crate) struct ObjectsCache(Mutex<Vec<Open>>);
 
 impl ObjectsCache {
-    fn take(&self, key: RepositoryKey) -> Option<Box<Objects>> {
+    fn take(&self, key: RepositoryKey, git_dir: &Path) -> Option<Box<Objects>> {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|open| open.key != key || *open.git_dir == *git_dir);
         let at = open.iter().position(|open| open.key == key)?;
         Some(open.swap_remove(at).objects)
     }
 
-    fn put(&self, key: RepositoryKey, objects: Box<Objects>) {
+    fn put(&self, key: RepositoryKey, git_dir: Arc<Path>, objects: Box<Objects>) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= OPEN_MAX
             && let Some(oldest) = (0..open.len()).min_by_key(|at| open[*at].used)
         {
             open.swap_remove(oldest);
         }
-        open.push(Open { key, used: Instant::now(), objects });
+        open.push(Open { key, git_dir, used: Instant::now(), objects });
     }
 
     /// Closes the database of one repository.
@@ -274,12 +282,24 @@ impl Engine {
         heart.rest();
         while let Some((ticket, repository, mut job)) = self.slow.take() {
             loop {
-                heart.beat();
-                let budget = Budget {
-                    commits_max: self.settings.ancestry.commits_max,
-                    deadline: Some(Instant::now() + self.settings.ancestry.time_max),
-                };
-                self.answer(repository.key, &mut job, &budget, Patience::Last);
+                let mut missed = None;
+                loop {
+                    heart.beat();
+                    job.git_dir = Arc::clone(&repository.lock().layout.git_dir);
+                    let budget = Budget {
+                        commits_max: self.settings.ancestry.commits_max,
+                        deadline: Some(Instant::now() + self.settings.ancestry.time_max),
+                    };
+                    if self.answer(repository.key, &mut job, &budget, Patience::Last) {
+                        break;
+                    }
+                    // One that is met nowhere in that time is gone.
+                    let since: Instant = *missed.get_or_insert_with(Instant::now);
+                    let may_be_met = since.elapsed() < DOUBT && self.repository(repository.key).is_some();
+                    if !may_be_met || !self.pause(ELSEWHERE_STEP) {
+                        break;
+                    }
+                }
                 let mut state = repository.lock();
                 if job.generation == state.generation {
                     self.submit(&repository, job);
@@ -305,8 +325,14 @@ impl Engine {
 
     /// Fills in the facts of a job. False when the budget ended before the answers were there.
     fn answer(&self, key: RepositoryKey, job: &mut Job, budget: &Budget, patience: Patience) -> bool {
-        let mut asked =
-            Asked { objects: None, cache: &self.objects, key, git_dir: &job.git_dir, format: job.format };
+        let mut asked = Asked {
+            objects: None,
+            cache: &self.objects,
+            key,
+            git_dir: &job.git_dir,
+            format: job.format,
+            missed: false,
+        };
         let mut complete = true;
         if job.known {
             for seen in &mut job.seen {
@@ -328,6 +354,11 @@ impl Engine {
             }
             *fact = self.fact(&mut asked, step, seen, budget, patience);
             complete &= fact.is_some();
+        }
+        if asked.missed && layout::identity(&job.git_dir).ok() != Some(job.identity) {
+            // The objects went with the repository: it is asked again where it is met.
+            facts.fill(None);
+            return false;
         }
         complete
     }
@@ -397,8 +428,10 @@ struct Asked<'engine> {
     objects: Option<Box<Objects>>,
     cache: &'engine ObjectsCache,
     key: RepositoryKey,
-    git_dir: &'engine Path,
+    git_dir: &'engine Arc<Path>,
     format: ObjectFormat,
+    /// Something was not found, or could not be read.
+    missed: bool,
 }
 
 impl Asked<'_> {
@@ -406,7 +439,7 @@ impl Asked<'_> {
         if self.objects.is_none() {
             self.objects = self
                 .cache
-                .take(self.key)
+                .take(self.key, self.git_dir)
                 .or_else(|| Objects::open(self.git_dir, self.format).ok().map(Box::new));
         }
         self.objects.as_deref_mut()
@@ -415,22 +448,31 @@ impl Asked<'_> {
     /// What an annotated tag finally names; `None` for anything else, and where it cannot be told.
     fn peel(&mut self, target: Option<&Target>) -> Option<ObjectId> {
         let oid = target?.oid()?;
-        let peeled = self.objects()?.peel(oid).ok()?;
+        let peeled = self.objects().and_then(|objects| objects.peel(oid).ok());
+        self.missed |= peeled.is_none();
+        let peeled = peeled?;
         peeled.annotated.then_some(peeled.oid)
     }
 
     fn relation(&mut self, old: ObjectId, new: ObjectId, budget: &Budget) -> Relation {
-        match self.objects() {
+        let relation = match self.objects() {
             Some(objects) => objects.relation(old, new, budget),
             None => Relation::Unknown(UnknownReason::Unreadable),
-        }
+        };
+        self.missed |= matches!(
+            relation,
+            Relation::Unknown(
+                UnknownReason::MissingObject | UnknownReason::Unreadable | UnknownReason::Diverged
+            )
+        );
+        relation
     }
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if let Some(objects) = self.objects.take() {
-            self.cache.put(self.key, objects);
+            self.cache.put(self.key, Arc::clone(self.git_dir), objects);
         }
     }
 }

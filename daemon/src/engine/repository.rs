@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use refwatch_core::classify::Bareness;
 use refwatch_core::{Event, ObjectId, RefName, RefState};
-use refwatch_store::{FsIdentity, NewRepository, RepositoryKey, RepositoryWrite};
+use refwatch_store::{NewRepository, RepositoryKey, RepositoryWrite};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
 use refwatch_watcher::scan::{Parts, Stack};
 
@@ -45,7 +45,6 @@ pub(crate) struct Repository {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) layout: Layout,
-    pub(crate) identity: FsIdentity,
     /// Set until the commit that creates it is under way.
     pub(crate) create: Option<Box<NewRepository>>,
     /// What it finds first is known, not new.
@@ -128,10 +127,9 @@ impl Trouble {
 }
 
 impl Repository {
-    pub(crate) fn new(key: RepositoryKey, layout: Layout, identity: FsIdentity) -> Self {
+    pub(crate) fn new(key: RepositoryKey, layout: Layout) -> Self {
         let state = State {
             layout,
-            identity,
             create: None,
             baseline: false,
             probed: false,
@@ -236,10 +234,13 @@ impl State {
     /// Looks what it is now.
     ///
     /// # Errors
-    /// [`ProbeError`], also where it is another kind only because its `config` is missing: that goes with the rest when a
-    /// repository is removed file by file.
+    /// [`ProbeError`], also where another one is at its path, and where it is another kind only because its `config` is
+    /// missing: that goes with the rest when a repository is removed file by file.
     pub(crate) fn probe(&self) -> Result<Layout, ProbeError> {
         let layout = layout::probe(self.git_dir())?;
+        if layout.identity != self.layout.identity {
+            return Err(ProbeError::NotARepository { path: layout.git_dir.to_path_buf() });
+        }
         let is_another = (layout.format, layout.storage) != (self.layout.format, self.layout.storage);
         if is_another && !layout.git_dir.join("config").exists() {
             return Err(ProbeError::InFlux { path: layout.git_dir.to_path_buf(), missing: "config" });
@@ -255,7 +256,12 @@ impl State {
 
     /// True while the directory at its path is the one it was found as.
     pub(crate) fn is_itself(&self) -> bool {
-        layout::identity(self.git_dir()).is_ok_and(|there| there == self.identity)
+        layout::identity(self.git_dir()).is_ok_and(|there| there == self.layout.identity)
+    }
+
+    /// True while the directory at its path is another one.
+    pub(crate) fn is_displaced(&self) -> bool {
+        layout::identity(self.git_dir()).is_ok_and(|there| there != self.layout.identity)
     }
 
     /// True where two transactions that were met at once are worth another look: for a short time, since some writers

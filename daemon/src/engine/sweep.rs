@@ -125,7 +125,7 @@ impl Engine {
         let tell = &mut |directory: &Path| before_read(self, key, &mut state, directory);
         let now = signature::watched_signature(&layout, tell).ok().flatten();
         let is_news = state.hooks.as_ref().is_some_and(|hooks| {
-            let found = Journal::find(&layout, state.identity);
+            let found = Journal::find(&layout);
             matches!(found, Ok(Found::Journal(journal)) if hooks.has_news(&journal))
         });
         is_news || now.is_none() || now.map(|now| now.0) != state.signature

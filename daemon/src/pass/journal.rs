@@ -242,7 +242,7 @@ impl Hooks {
 
 /// Reads what hooks recorded since the last look. Afterwards it is looked at the refs, which then show at least that.
 pub(super) fn hear(engine: &Engine, repository: &Repository, state: &mut State) {
-    let journal = match Journal::find(&state.layout, state.identity) {
+    let journal = match Journal::find(&state.layout) {
         Ok(Found::Journal(journal)) => journal,
         Ok(Found::Nothing) => return hear_nothing(engine, repository, state),
         // What was read of the repository is as it was, and what this look finds is not believed.

@@ -385,27 +385,27 @@ fn a_journal_is_that_of_its_repository_wherever_it_goes() {
         fs::create_dir_all(git_dir.join("refwatch")).expect("made");
         fs::write(git_dir.join("refwatch/journal"), bytes).expect("written");
     };
+    fs::create_dir(&git_dir).expect("made");
     let find = || {
         let layout = Layout {
             git_dir: git_dir.clone().into(),
+            identity: layout::identity(&git_dir).expect("there"),
             storage: RefStorage::Files,
             format: ObjectFormat::Sha1,
             bareness: Bareness::Bare,
             mirror: false,
         };
-        move |identity| Journal::find(&layout, identity).expect("it can be told")
+        move || Journal::find(&layout).expect("it can be told")
     };
     let find = find();
-    fs::create_dir(&git_dir).expect("made");
-    let identity = layout::identity(&git_dir).expect("there");
-    assert!(matches!(find(identity), Found::Nothing));
+    assert!(matches!(find(), Found::Nothing));
     records_into(&git_dir, &records(0..2));
-    let Found::Journal(journal) = find(identity) else { panic!("it is there") };
+    let Found::Journal(journal) = find() else { panic!("it is there") };
     // It goes on to be read where it is, and not where another came.
     fs::rename(&git_dir, &moved).expect("moved");
-    assert!(matches!(find(identity), Found::Elsewhere));
+    assert!(matches!(find(), Found::Elsewhere));
     records_into(&git_dir, &records(7..9));
-    assert!(matches!(find(identity), Found::Elsewhere));
+    assert!(matches!(find(), Found::Elsewhere));
     let batch = journal.read(&Position::oldest()).expect("readable");
     assert_eq!(batch.records.iter().map(|record| record.entry.id()).collect::<Vec<_>>(), [0, 1]);
     // Hooks are removed while it is read.

@@ -92,11 +92,11 @@ impl<'a> GitDir<'a> {
     /// Opens the git directory of a layout.
     ///
     /// # Errors
-    /// `InFlux` when it is gone.
+    /// `InFlux` when it is gone, or another one is at its path.
     pub(crate) fn open(layout: &'a Layout) -> Result<Self, ScanError> {
-        match dir::open(&layout.git_dir) {
-            Ok(fd) => Ok(Self { fd, layout }),
-            Err(Errno::NOENT | Errno::NOTDIR) => {
+        match dir::open_known(&layout.git_dir, layout.identity) {
+            Ok(Some(fd)) => Ok(Self { fd, layout }),
+            Ok(None) => {
                 Err(ScanError::InFlux { path: layout.git_dir.to_path_buf(), missing: "the git directory" })
             }
             Err(error) => {

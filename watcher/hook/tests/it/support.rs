@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 use refwatch_core::journal::{Outcome, Transaction, Update, Value};
 use refwatch_core::{ObjectId, RefName, push};
 use refwatch_watcher::journal::{Batch, Entry, Found, Journal, Position, Recorded, Rest};
-use refwatch_watcher::layout::{identity, probe};
+use refwatch_watcher::layout::probe;
 use tempfile::TempDir;
 
 pub(crate) const HOOK: &str = env!("CARGO_BIN_EXE_refwatch-hook");
@@ -107,8 +107,7 @@ impl Repo {
 
     /// Reads once.
     pub(crate) fn read(&self, from: &Position) -> Batch {
-        let identity = identity(&self.git_dir).expect("there");
-        let found = Journal::find(&probe(&self.git_dir).expect("a repository"), identity);
+        let found = Journal::find(&probe(&self.git_dir).expect("a repository"));
         let Found::Journal(journal) = found.expect("it can be told") else { panic!("hooks are installed") };
         journal.read(from).expect("readable")
     }
