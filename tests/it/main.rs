@@ -12,6 +12,7 @@ mod cloudevents;
 mod contract;
 mod docs;
 mod examples;
+mod extremes;
 mod follow;
 mod formats;
 mod full;

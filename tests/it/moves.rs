@@ -16,13 +16,6 @@ fn exchange(left: &Path, right: &Path) {
     renameat_with(CWD, left, CWD, right, RenameFlags::EXCHANGE).expect("exchanged");
 }
 
-/// What is a repository to Git, made without Git: thousands are needed.
-fn skeleton(git_dir: &Path) {
-    fs::create_dir_all(git_dir.join("objects")).expect("made");
-    fs::create_dir_all(git_dir.join("refs/heads")).expect("made");
-    fs::write(git_dir.join("HEAD"), "ref: refs/heads/main\n").expect("written");
-}
-
 #[test]
 fn a_repository_that_made_room_for_another_while_the_daemon_was_down_keeps_its_id_however_long_the_walk() {
     let world = World::new();
@@ -30,7 +23,7 @@ fn a_repository_that_made_room_for_another_while_the_daemon_was_down_keeps_its_i
     let [one] = repo.history();
     repo.update(&format!("create refs/heads/main {one}\n"));
     for index in 0..4000 {
-        skeleton(&world.root.join(format!("m/{index}.git")));
+        world.skeleton(&format!("m/{index}.git"));
     }
     let mut daemon = Daemon::start(&world);
     let mut recorder = daemon.client().record_snapshot();
@@ -57,7 +50,7 @@ fn a_repository_that_moves_during_the_first_scan_keeps_its_id() {
     let [one] = repo.history();
     repo.update(&format!("create refs/heads/main {one}\n"));
     for index in 0..4000 {
-        skeleton(&world.root.join(format!("m/{index}.git")));
+        world.skeleton(&format!("m/{index}.git"));
     }
     fs::create_dir(world.root.join("z")).expect("made");
     let mut daemon = Daemon::start(&world);

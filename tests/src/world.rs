@@ -67,6 +67,18 @@ impl World {
         self.beside("state/refwatch.db")
     }
 
+    /// Makes what is a repository to Git, without Git: for tests that need thousands.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn skeleton(&self, path: &str) {
+        let git_dir = self.root.join(path);
+        for directory in ["objects", "refs/heads"] {
+            fs::create_dir_all(git_dir.join(directory)).expect("a directory");
+        }
+        fs::write(git_dir.join("HEAD"), "ref: refs/heads/main\n").expect("written");
+    }
+
     /// Makes a bare repository with SHA-1 and ref files below the root.
     pub fn repo(&self, path: &str) -> Repo {
         self.repo_as(path, Flavour::PLAIN)

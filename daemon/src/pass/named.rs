@@ -336,7 +336,7 @@ fn late(
     name: &RefName,
     after: Option<&RefState>,
 ) -> Late {
-    let Some((named, unfinished)) = engine.board.recall(repository.key, name.as_bytes()) else {
+    let Some((mut named, unfinished)) = engine.board.recall(repository.key, name.as_bytes()) else {
         return Late::Nothing;
     };
     let same = match (scan::one(&state.layout, name), after) {
@@ -346,6 +346,12 @@ fn late(
     };
     if same {
         return Late::Same { named, unfinished };
+    }
+    // The value now may be yet a later one, and the one that was read the one before: then that is told by now.
+    let told = engine.notifier.as_ref().is_some_and(|notifier| notifier.fence(Instant::now() + BEHIND_MAX));
+    named.count += u32::from(!told);
+    if let Some((later, _)) = engine.board.recall(repository.key, name.as_bytes()) {
+        named = Named { count: named.count + later.count, locked: later.locked };
     }
     engine.board.put_back(repository.key, vec![(name.as_bytes().into(), named)], Duration::ZERO);
     Late::Other { named }
