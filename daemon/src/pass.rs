@@ -85,6 +85,10 @@ pub(crate) fn run(engine: &Arc<Engine>, repository: &Arc<Repository>, pending: P
                 repository.lay_out(&mut state, layout);
                 state.probed = true;
             }
+            Err(_) if state.is_displaced() => {
+                engine.board.put_back_whole(repository.key, Whole::Notified, Duration::ZERO);
+                return;
+            }
             Err(error) => {
                 engine.in_trouble(repository, &mut state, &PassError::Probe(error));
                 return;
@@ -314,6 +318,8 @@ impl Engine {
     /// Says how a repository fares that could not be looked at, and looks again, the later the longer that lasts.
     pub(crate) fn look_later(&self, repository: &Repository, state: &mut State, health: Health) {
         let delay = Trouble::again(&mut state.trouble);
+        // What waits for its record is seen again when the repository can be looked at.
+        self.board.await_records(repository.key, None);
         self.directory.update(repository.key, |entry| entry.health = health);
         lock(&self.troubled).insert(repository.key);
         self.board.post_later(repository.key, Whole::Retry, delay);

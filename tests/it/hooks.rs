@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -191,17 +191,8 @@ fn a_deletion_that_states_no_value_is_told_also_where_the_ref_is_made_anew_at_on
     stage.validate();
 }
 
-#[test]
-fn what_a_ref_had_before_it_returned_to_a_value_is_told_also_where_that_is_recorded_late() {
-    let world = World::new();
-    let repo = world.repo_as("team/app.git", Flavour::PLAIN);
-    install(&repo, REFERENCE_TRANSACTION);
-    // Longer than the test takes.
-    let options = Options::new(&world).set("hooks.wait_ms_max", "60000");
-    let mut stage = Stage::over(options, world, repo);
-    let commits = commits(&stage.repo, 3);
-    let [x, y, z] = [&commits[0], &commits[1], &commits[2]];
-    // Records when it is told to.
+/// A directory of hooks that record once a file is there; both.
+fn late_hook(stage: &Stage) -> (PathBuf, PathBuf) {
     let late = stage.world.beside("late");
     fs::create_dir(&late).expect("a directory");
     let go = late.join("go");
@@ -213,6 +204,20 @@ fn what_a_ref_had_before_it_returned_to_a_value_is_told_also_where_that_is_recor
     let hook = late.join("reference-transaction");
     fs::write(&hook, script).expect("written");
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("executable");
+    (late, go)
+}
+
+#[test]
+fn what_a_ref_had_before_it_returned_to_a_value_is_told_also_where_that_is_recorded_late() {
+    let world = World::new();
+    let repo = world.repo_as("team/app.git", Flavour::PLAIN);
+    install(&repo, REFERENCE_TRANSACTION);
+    // Longer than the test takes.
+    let options = Options::new(&world).set("hooks.wait_ms_max", "60000");
+    let mut stage = Stage::over(options, world, repo);
+    let commits = commits(&stage.repo, 3);
+    let [x, y, z] = [&commits[0], &commits[1], &commits[2]];
+    let (late, go) = late_hook(&stage);
     let hooks_path = format!("core.hooksPath={}", late.display());
     let back = ["-c", &*hooks_path, "update-ref", "refs/heads/main", x];
     let repo = stage.repo.clone();
@@ -555,6 +560,67 @@ fn a_record_from_which_none_leads_back_is_not_told_with_one_that_comes_later() {
         stage.repo.git(&["update-ref", "refs/heads/main", &one]);
         assert_eq!(stage.client.sync().last_sequence, before, "{restarts}: {:?}", stage.client.events());
     }
+}
+
+#[test]
+fn a_barrier_waits_for_the_value_that_was_there_though_the_one_before_is_told_meanwhile() {
+    let world = World::new();
+    let repo = world.repo_as("team/app.git", Flavour::PLAIN);
+    install(&repo, REFERENCE_TRANSACTION);
+    let stage = Stage::over(Options::new(&world).set("hooks.wait_ms_max", "3000"), world, repo);
+    let [one, two, three] = stage.repo.history();
+    stage.repo.update(&format!("create refs/heads/main {one}\n"));
+    stage.recorder.settle(&stage.client);
+    let (late, go) = late_hook(&stage);
+    let hooks_path = format!("core.hooksPath={}", late.display());
+    let main = stage.repo.git_dir.join("refs/heads/main");
+    let last = |events: &[GitEvent]| {
+        events.iter().rfind(|event| event.ref_name == "refs/heads/main").expect("told").new_oid.clone()
+    };
+    thread::scope(|scope| {
+        let slow = ["-c", &*hooks_path, "update-ref", "refs/heads/main", &two, &one];
+        let repo = &stage.repo;
+        let slow = scope.spawn(move || repo.git(&slow));
+        while fs::read_to_string(&main).expect("a ref").trim_end() != two {
+            thread::yield_now();
+        }
+        stage.repo.git(&["-c", "core.hooksPath=/dev/null", "update-ref", "refs/heads/main", &three]);
+        let barrier = scope.spawn(|| stage.client.sync());
+        thread::sleep(Duration::from_millis(500));
+        fs::write(&go, "").expect("written");
+        slow.join().expect("it ends");
+        stage.recorder.wait("the first is told", |recording| last(&recording.events) == two);
+        let reached = barrier.join().expect("reached").last_sequence;
+        let told: Vec<GitEvent> =
+            stage.client.events().into_iter().filter(|event| event.sequence <= reached).collect();
+        assert_eq!(last(&told), three);
+    });
+}
+
+#[test]
+fn what_waits_for_its_record_where_nobody_can_look_any_more_keeps_no_barrier_waiting() {
+    let world = World::new();
+    let (repo, other) = (world.repo("team/app.git"), world.repo("other.git"));
+    install(&repo, REFERENCE_TRANSACTION);
+    let [one] = repo.history();
+    let stage = Stage::over(Options::new(&world).set("hooks.wait_ms_max", "60000"), world, repo);
+    stage.repo.update(&format!("create refs/heads/main {one}\n"));
+    stage.recorder.settle(&stage.client);
+    let looks = r#"refwatch_passes_total{kind="ref"}"#;
+    let before = http::metric(stage.daemon.http(), looks).unwrap_or(0.0);
+    stage.repo.git(&["-c", "core.hooksPath=/dev/null", "update-ref", "refs/heads/other", &one]);
+    stage.daemon.wait_metric(looks, before + 1.0);
+    let [head, away] = ["HEAD", "HEAD.away"].map(|name| stage.repo.git_dir.join(name));
+    fs::rename(&head, &away).expect("away");
+    let [elsewhere] = other.history();
+    other.update(&format!("create refs/heads/main {elsewhere}\n"));
+    let recording = stage.recorder.settle(&stage.client);
+    assert_eq!(recording.events.last().expect("told").new_oid, elsewhere);
+    fs::rename(&away, &head).expect("back");
+    stage.repo.git(&["update-ref", "refs/heads/third", &one]);
+    stage.recorder.wait("it is looked at again", |recording| {
+        recording.events.iter().any(|event| event.ref_name == "refs/heads/third")
+    });
 }
 
 #[test]

@@ -165,7 +165,7 @@ struct Slot {
     journal: bool,
     /// When the journal is to be looked at though nothing is recorded.
     alarm: Option<Instant>,
-    /// Since when a change that was seen waits for its record.
+    /// Since when something that was seen, or was recorded, waits for records.
     awaited_since: Option<Instant>,
     /// What that will be when the look that is going on is over: until then its outcome is waited for as well.
     awaited_next: Option<Option<Instant>>,
@@ -341,7 +341,7 @@ impl Board {
         self.continue_later(key, delay, |slot| slot.add_whole(why));
     }
 
-    /// Says since when changes of a repository that were seen wait for their records, and asks for a look at the journal
+    /// Says since when what was seen of a repository, or recorded, waits for records, and asks for a look at the journal
     /// at some time, by whoever holds the repository. Anything else that is posted does not wait for it. The earliest
     /// time asked for counts. `None` says that nothing waits.
     pub fn await_records(&self, key: RepositoryKey, awaited: Option<(Instant, Instant)>) {
@@ -402,6 +402,10 @@ impl Board {
         let mut inner = self.lock();
         let slot = inner.slots.get_mut(&key)?;
         let name = slot.names.remove(path)?;
+        if !slot.waits_for_locks() && !slot.journal {
+            // The look that took it back is waited for; nothing else is left to be.
+            slot.pending_ticket = None;
+        }
         let barrier = name.barrier.max(slot.barrier_raised);
         Some((name.named, slot.locks.oldest().is_some_and(|oldest| oldest < barrier)))
     }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use refwatch_core::event::{EventType, Extra};
 use refwatch_core::{Event, Origin};
@@ -137,7 +137,10 @@ impl Engine {
         });
         self.walked.store(true, Ordering::Release);
         for repository in self.repositories() {
-            if !repository.lock().looked {
+            let state = repository.lock();
+            let is_due = !state.looked || state.is_missed();
+            drop(state);
+            if is_due {
                 self.board.post(repository.key, Wake::Whole(Whole::Startup));
             }
         }
@@ -492,6 +495,12 @@ impl Engine {
             state.waits_no_longer(|waits| waits.gone = None);
             return false;
         }
+        if is_same && state.probe().is_ok() {
+            // Another one was there for a moment.
+            state.waits_no_longer(|waits| waits.gone = None);
+            self.board.put_back_whole(repository.key, Whole::Notified, Duration::ZERO);
+            return true;
+        }
         let git_dir = state.git_dir().to_owned();
         let root = self.roots.iter().find(|root| git_dir.starts_with(&*root.path));
         if !root.is_some_and(Root::is_there) {
@@ -514,9 +523,11 @@ impl Engine {
         let missed = *state.waits().gone.get_or_insert(now);
         let since = now.duration_since(missed);
         let may_be_met = self.board.looks_at_roots() || self.awaits_walk(missed);
-        // Until the first walk is over nothing else tells where it went while nobody watched, however long that takes.
-        let is_walking = !self.walked.load(Ordering::Acquire);
-        if since < DOUBT || is_walking || (since < DOUBT_MAX && may_be_met) {
+        if since >= DOUBT && !self.walked.load(Ordering::Acquire) {
+            // Only the first walk tells where it went while nobody watched. It is looked at once more when that is over.
+            return true;
+        }
+        if since < DOUBT || (since < DOUBT_MAX && may_be_met) {
             // It may be on its way to another path, where it will be met.
             self.board.put_back_whole(repository.key, Whole::Notified, DOUBT);
             return true;

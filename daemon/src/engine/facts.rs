@@ -281,8 +281,8 @@ impl Engine {
     pub(crate) fn answer_slow_questions(self: &Arc<Self>, heart: &Heartbeat) {
         heart.rest();
         while let Some((ticket, repository, mut job)) = self.slow.take() {
+            let mut missed = None;
             loop {
-                let mut missed = None;
                 loop {
                     heart.beat();
                     job.git_dir = Arc::clone(&repository.lock().layout.git_dir);
@@ -293,7 +293,7 @@ impl Engine {
                     if self.answer(repository.key, &mut job, &budget, Patience::Last) {
                         break;
                     }
-                    // One that is met nowhere in that time is gone.
+                    // One that is met nowhere in that time seems gone.
                     let since: Instant = *missed.get_or_insert_with(Instant::now);
                     let may_be_met = since.elapsed() < DOUBT && self.repository(repository.key).is_some();
                     if !may_be_met || !self.pause(ELSEWHERE_STEP) {

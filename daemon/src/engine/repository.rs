@@ -309,6 +309,11 @@ impl State {
         });
     }
 
+    /// True while it is not at its path.
+    pub(crate) fn is_missed(&self) -> bool {
+        self.waits.as_ref().is_some_and(|waits| waits.gone.is_some())
+    }
+
     /// What is waited for.
     pub(crate) fn waits(&mut self) -> &mut Waits {
         self.waits.get_or_insert_default()

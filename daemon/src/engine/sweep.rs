@@ -26,7 +26,9 @@ impl Engine {
         self.first_scan(&|| heart.beat());
         // From here on it waits for threads that have hearts of their own.
         heart.rest();
-        while !self.board.quiesce(Instant::now() + Duration::from_millis(200)) {
+        // As long as what was seen may wait for records, and a little longer.
+        let patience = self.settings.hooks.wait_max.max(self.settings.watch.settle_max);
+        while !self.board.quiesce(Instant::now() + patience + Duration::from_millis(200)) {
             if !self.pause(Duration::ZERO) {
                 return;
             }

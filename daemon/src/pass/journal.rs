@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use refwatch_core::journal::{Outcome, Transaction, Update, Value};
 use refwatch_core::push::{self, Disk, Grouping, PushRules, Unread};
 use refwatch_core::reconcile::{Emitted, Mark, Reconciled, reconcile_patiently};
-use refwatch_core::{Look, ObjectFormat, Origin, RefName, RefState};
+use refwatch_core::{Look, ObjectFormat, Origin, RefName, RefState, Target};
 use refwatch_hook::DIRECTORY;
 use refwatch_store::ReadError;
 use refwatch_watcher::journal::{
@@ -69,8 +69,10 @@ pub(super) struct Place<'a> {
     pub(super) format: ObjectFormat,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Awaited {
+    /// The value that was seen and is not told, and since when: a barrier may wait for it.
+    value: Option<Target>,
     since: Instant,
     named: Named,
     /// Of the look that first saw it: what waits is not what the wait ends with.
@@ -247,7 +249,12 @@ pub(super) fn hear(engine: &Engine, repository: &Repository, state: &mut State) 
         Ok(Found::Nothing) => return hear_nothing(engine, repository, state),
         // What was read of the repository is as it was, and what this look finds is not believed.
         Ok(Found::Elsewhere) => return,
-        Err(error) => return report(engine, &error),
+        Err(error) => {
+            if let Some(hooks) = &mut state.hooks {
+                hooks.more = false;
+            }
+            return report(engine, &error);
+        }
     };
     let mut hooks = state.hooks.take().unwrap_or_else(|| Box::new(Hooks::new(&engine.settings.hooks)));
     if !hooks.watched {
@@ -379,7 +386,8 @@ pub(super) fn explain(
     note_emitted(hooks, &reconciled);
     await_records(engine, repository, hooks, origin, &reconciled, seen);
     tell_pushes(engine, hooks, &reconciled, unjudged, job);
-    let is_told = !reconciled.drafts.is_empty() || !job.last.is_empty() || job.write.is_some();
+    let is_told =
+        !reconciled.drafts.is_empty() || !job.last.is_empty() || job.write.is_some() || !over.is_empty();
     if is_told || hooks.unsaved >= UNSAVED_MAX {
         let bytes = hooks.to_bytes(format);
         if bytes != hooks.saved {
@@ -471,23 +479,27 @@ fn await_records(
     seen: &mut Vec<Seen>,
 ) {
     let now = Instant::now();
-    let stepped: BTreeSet<&RefName> =
-        reconciled.drafts.iter().flat_map(|draft| &draft.steps).map(|step| &step.name).collect();
+    let steps = || reconciled.drafts.iter().flat_map(|draft| &draft.steps);
+    let stepped: BTreeSet<&RefName> = steps().map(|step| &step.name).collect();
+    let passed: BTreeSet<(&RefName, &Option<Target>)> = steps().map(|step| (&step.name, &step.new)).collect();
     let mut awaited = BTreeMap::new();
     for short in &reconciled.short {
         let at = seen.binary_search_by(|seen| seen.look.name.cmp(&short.name));
         let seen = &mut seen[at.expect("BUG: only refs that were seen are told short")];
         let count = if seen.look.coalesced { 2 } else { 1 };
-        seen.look.after = short.reached.clone().map(RefState::Good);
+        let after = std::mem::replace(&mut seen.look.after, short.reached.clone().map(RefState::Good));
         seen.after_peeled = None;
         if short.awaited {
-            // It is the value seen now that waits, and not the one before.
             let (since, origin) = match hooks.awaited.get(&short.name) {
-                Some(before) if !stepped.contains(&short.name) => (before.since, before.origin),
+                // What was seen before is not told yet.
+                Some(before) if !passed.contains(&(&short.name, &before.value)) => {
+                    (before.since, before.origin)
+                }
                 Some(_) | None => (now, origin),
             };
+            let value = after.as_ref().and_then(RefState::target).cloned();
             let named = Named { count, locked: true };
-            awaited.insert(short.name.clone(), Awaited { since, named, origin });
+            awaited.insert(short.name.clone(), Awaited { value, since, named, origin });
         }
     }
     hooks.awaited = awaited;

@@ -203,6 +203,7 @@ fn judge(
     engine.metrics.refs_read.add(readings.len() as u64);
     let known = known(engine, repository, readings.iter().map(|reading| &reading.name))?;
     let told = fence.is_none_or(|fence| fence.wait(Instant::now() + BEHIND_MAX));
+    let until = Instant::now() + BEHIND_MAX;
     let mut met = Met::default();
     let mut counts = Vec::new();
     for (reading, (before, before_peeled)) in readings.into_iter().zip(known) {
@@ -219,7 +220,7 @@ fn judge(
         }
         state.doubts_no_longer(&name);
         let late = match named {
-            Some(_) if told => late(engine, repository, state, &name, after.as_ref()),
+            Some(_) if told => late(engine, repository, state, &name, after.as_ref(), until),
             Some(_) | None => Late::Nothing,
         };
         // The value that was read may be any of those but the last.
@@ -328,13 +329,14 @@ enum Late {
 /// Takes back the wakes of a ref that came while this look was going on, where they tell of the value that was read.
 ///
 /// One notification since the last look means one value. A second one may have come before or after the file was read:
-/// reading it again tells, since a value that is put in place anew differs.
+/// reading it again tells, since a value that is put in place anew differs. Notifications are waited for until then.
 fn late(
     engine: &Engine,
     repository: &Repository,
     state: &State,
     name: &RefName,
     after: Option<&RefState>,
+    until: Instant,
 ) -> Late {
     let Some((mut named, unfinished)) = engine.board.recall(repository.key, name.as_bytes()) else {
         return Late::Nothing;
@@ -348,7 +350,7 @@ fn late(
         return Late::Same { named, unfinished };
     }
     // The value now may be yet a later one, and the one that was read the one before: then that is told by now.
-    let told = engine.notifier.as_ref().is_some_and(|notifier| notifier.fence(Instant::now() + BEHIND_MAX));
+    let told = engine.notifier.as_ref().is_some_and(|notifier| notifier.fence(until));
     named.count += u32::from(!told);
     if let Some((later, _)) = engine.board.recall(repository.key, name.as_bytes()) {
         named = Named { count: named.count + later.count, locked: later.locked };

@@ -219,3 +219,18 @@ fn who_posts_faster_than_workers_look_waits_for_room() {
     });
     assert_eq!(board.depth(), 1, "a board that is closed makes nobody wait");
 }
+
+#[test]
+fn what_a_look_takes_back_is_waited_for_no_longer_than_the_look() {
+    let board = board();
+    // Of a git that was killed.
+    lock(&board, &["refs/stale"]);
+    place(&board, &["refs/a"]);
+    board.lock().slots.get_mut(&KEY).expect("there").locks.give_up();
+    board.post(KEY, Wake::Touched(b"refs/b"));
+    take(&board);
+    place(&board, &["refs/b"]);
+    assert!(board.recall(KEY, b"refs/b").is_some());
+    board.done(KEY);
+    assert!(board.quiesce(Instant::now()));
+}
