@@ -175,6 +175,24 @@ fn packing_verifying_and_aborting_are_silent_with_hooks_too() {
 }
 
 #[test]
+fn a_link_of_jgit_to_a_lock_is_no_ref_until_git_packs_it() {
+    let world = World::new();
+    let repo = world.repo_of_files("team/app.git");
+    install(&repo, REFERENCE_TRANSACTION);
+    let mut stage = Stage::over(Options::new(&world), world, repo);
+    let [one] = stage.repo.history();
+    stage.repo.update(&format!("create refs/heads/main {one}\n"));
+    let link = "refs/heads/main.lock.55301103b72f4a459f0a42e07c14db0f";
+    stage.repo.write(link, format!("{one}\n"));
+    let told: Vec<String> = stage.events().into_iter().map(|event| event.ref_name).collect();
+    assert_eq!(told, ["refs/heads/main"]);
+    stage.repo.git(&["pack-refs", "--all"]);
+    let event = stage.event();
+    assert_eq!((&*event.ref_name, &event.new_oid), (link, &one));
+    stage.validate();
+}
+
+#[test]
 fn a_deletion_that_states_no_value_is_told_also_where_the_ref_is_made_anew_at_once() {
     let mut stage = Stage::of(Flavour::PLAIN, |repo| install(repo, REFERENCE_TRANSACTION));
     let [one, two] = stage.repo.history();

@@ -83,13 +83,19 @@ pub(crate) fn one(layout: &Layout, name: &RefName) -> Result<Option<Observed>, S
     let git = GitDir::open(layout)?;
     let path = name.as_bytes();
     let is_shared = path.starts_with(b"worktrees/") && !walk::is_per_worktree(name.within_worktree());
-    if is_shared || walk::is_link_of_jgit(path) {
+    if is_shared {
         return Ok(None);
     }
+    // Where Git packed one, it is a ref.
+    let is_link_of_jgit = walk::is_link_of_jgit(path);
     let mut buffer = [0; LOOSE_BYTES_MAX + 1];
     for _ in 0..LOOKUP_TRIES_MAX {
-        let found = loose::read(git.fd.as_fd(), path, layout.format, &mut buffer)
-            .map_err(|error| git.unreadable(path, error))?;
+        let found = if is_link_of_jgit {
+            Loose::Absent
+        } else {
+            loose::read(git.fd.as_fd(), path, layout.format, &mut buffer)
+                .map_err(|error| git.unreadable(path, error))?
+        };
         match found {
             // A full scan goes through no link, either: it would lead to refs of something else.
             Loose::Here(..) if git.is_behind_link(path)? => {}
