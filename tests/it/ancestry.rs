@@ -7,7 +7,7 @@ use refwatch_tests::{Options, Recorder, Repo, World, repositories_filter, reques
 use crate::stage::Stage;
 
 /// Two histories that share nothing, so long that to know so takes a while; their newest commits.
-fn long(repo: &Repo, commits: usize) -> [String; 2] {
+pub(crate) fn long(repo: &Repo, commits: usize) -> [String; 2] {
     ["left", "right"].map(|name| {
         let mut stream = String::with_capacity(commits * 100);
         for index in 1..=commits {

@@ -9,6 +9,9 @@ use refwatch_proto::v1::{Forward, GitEventType as Type};
 use refwatch_tests::{Daemon, Flavour, Options, Repo, World, validate};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+use crate::ancestry::long;
+use crate::repositories::prepared;
+
 /// How long what needs luck is tried.
 const LOOP: Duration = Duration::from_secs(5);
 
@@ -19,9 +22,7 @@ fn exchange(left: &Path, right: &Path) {
 #[test]
 fn a_repository_that_made_room_for_another_while_the_daemon_was_down_keeps_its_id_however_long_the_walk() {
     let world = World::new();
-    let repo = world.repo("a.git");
-    let [one] = repo.history();
-    repo.update(&format!("create refs/heads/main {one}\n"));
+    let (repo, _) = prepared(&world, "a.git");
     for index in 0..4000 {
         world.skeleton(&format!("m/{index}.git"));
     }
@@ -46,9 +47,7 @@ fn a_repository_that_made_room_for_another_while_the_daemon_was_down_keeps_its_i
 #[test]
 fn a_repository_that_moves_during_the_first_scan_keeps_its_id() {
     let world = World::new();
-    let repo = world.repo("a.git");
-    let [one] = repo.history();
-    repo.update(&format!("create refs/heads/main {one}\n"));
+    let (repo, _) = prepared(&world, "a.git");
     for index in 0..4000 {
         world.skeleton(&format!("m/{index}.git"));
     }
@@ -71,9 +70,7 @@ fn a_repository_that_moves_during_the_first_scan_keeps_its_id() {
 #[test]
 fn a_repository_that_is_renamed_again_and_again_is_never_gone() {
     let world = World::new();
-    let repo = world.repo("a.git");
-    let [one] = repo.history();
-    repo.update(&format!("create refs/heads/main {one}\n"));
+    let (repo, _) = prepared(&world, "a.git");
     let daemon = Daemon::start(&world);
     let client = daemon.client();
     let recorder = client.record_snapshot();
@@ -161,10 +158,7 @@ fn exchanged(flavours: [Flavour; 2], writes: bool) {
             let mut round = 0;
             while began.elapsed() < LOOP || round % 2 == 1 {
                 exchange(&paths[0], &paths[1]);
-                let pause = Instant::now();
-                while pause.elapsed() < Duration::from_micros(10 + 13 * (round % 40)) {
-                    std::hint::spin_loop();
-                }
+                spin(Duration::from_micros(10 + 13 * (round % 40)));
                 round += 1;
             }
         });
@@ -248,23 +242,6 @@ fn an_annotated_tag_is_one_also_where_its_repository_moves_meanwhile() {
     assert_eq!((wrong.len(), unpeeled), (0, 0), "of {}: {wrong:?}", tags.len());
 }
 
-/// Two histories that share nothing; their newest commits.
-fn long(repo: &Repo, commits: usize) -> [String; 2] {
-    ["left", "right"].map(|name| {
-        let mut stream = String::with_capacity(commits * 100);
-        for index in 1..=commits {
-            let date = 1_600_000_000 + index;
-            stream += &format!(
-                "commit refs/tmp/{name}\ncommitter A <a@example.com> {date} +0000\ndata 1\n{name:.1}\n"
-            );
-        }
-        repo.feed(&["fast-import", "--quiet"], stream.as_bytes());
-        let tip = repo.git(&["rev-parse", &format!("refs/tmp/{name}")]);
-        repo.update(&format!("delete refs/tmp/{name}\n"));
-        tip
-    })
-}
-
 #[test]
 fn questions_after_a_move_are_put_to_the_objects_where_they_are_now() {
     let world = World::new();
@@ -300,16 +277,6 @@ fn spin(pause: Duration) {
     }
 }
 
-fn install(repo: &Repo) {
-    let directory = repo.git_dir.join("hooks");
-    fs::create_dir_all(&directory).expect("a directory for hooks");
-    fs::create_dir_all(repo.git_dir.join("refwatch")).expect("a directory for the journal");
-    for hook in ["reference-transaction", "pre-receive", "update", "post-receive"] {
-        std::os::unix::fs::symlink(refwatch_tests::binary::refwatch_hook(), directory.join(hook))
-            .expect("a hook");
-    }
-}
-
 /// Every value that hooks recorded is told once and in order, while two repositories are exchanged, and the daemon is
 /// killed now and then.
 fn recorded_meanwhile(flavour: Flavour, kill: bool) {
@@ -317,7 +284,7 @@ fn recorded_meanwhile(flavour: Flavour, kill: bool) {
     let repos = ["r0.git", "r1.git"].map(|path| world.repo_exactly(path, flavour));
     let mut values: Vec<Vec<String>> = Vec::new();
     for (index, repo) in repos.iter().enumerate() {
-        install(repo);
+        repo.install_hooks();
         values.push((0..60).map(|number| repo.commit(&format!("{index} {number}"), &[])).collect());
         repo.update(&format!("create refs/heads/main {}\n", values[index][0]));
     }

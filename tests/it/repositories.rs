@@ -171,7 +171,7 @@ fn a_repository_replaced_by_another_at_its_path_is_deleted_and_discovered() {
 }
 
 /// A repository with one branch; the commit that it is at, and another.
-fn prepared(world: &World, path: &str) -> (Repo, [String; 2]) {
+pub(crate) fn prepared(world: &World, path: &str) -> (Repo, [String; 2]) {
     let repo = world.repo(path);
     let commits = repo.history();
     repo.update(&format!("create refs/heads/main {}\n", commits[0]));
