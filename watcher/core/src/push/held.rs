@@ -113,9 +113,24 @@ impl Push {
             Outcome::Committed => &mut self.committed,
             Outcome::Aborted => &mut self.aborted,
         };
-        // A deletion brings lines that state no value on either side, whatever becomes of it.
-        let stated = transaction.updates.iter().filter(|update| update.old != update.new);
-        ended.extend(stated.map(|update| (update.name.clone(), update.new.clone())));
+        ended.extend(stated(transaction));
+    }
+
+    /// Notes what others are known to have carried out.
+    pub(super) fn claim(&mut self, carried_out: &BTreeSet<(RefName, Value)>) {
+        let Some(attempted) = &self.attempted else { return };
+        // Neither one large push among many small ones nor the reverse is looked through for each of them.
+        if attempted.updates.len() <= carried_out.len() {
+            let here = attempted.updates.iter().enumerate();
+            let theirs =
+                here.filter(|(_, update)| carried_out.contains(&(update.name.clone(), update.new.clone())));
+            self.claimed.extend(theirs.map(|(at, _)| at));
+        } else {
+            for (name, new) in carried_out {
+                let theirs = attempted.named(name).filter(|(_, update)| update.new == *new);
+                self.claimed.extend(theirs.map(|(at, _)| at));
+            }
+        }
     }
 
     /// What it counts for in [`super::UPDATES_HELD_MAX`].
@@ -204,6 +219,12 @@ impl Push {
     }
 }
 
+/// What a transaction gives refs. A deletion brings lines that state no value on either side, whatever becomes of it.
+pub(super) fn stated(transaction: &Transaction) -> impl Iterator<Item = (RefName, Value)> + '_ {
+    let stated = transaction.updates.iter().filter(|update| update.old != update.new);
+    stated.map(|update| (update.name.clone(), update.new.clone()))
+}
+
 impl Attempted {
     /// What is attempted for one ref, with its position: one update, unless a client breaks the rules.
     fn named<'a>(&'a self, name: &'a RefName) -> impl Iterator<Item = (usize, &'a Update)> + 'a {
@@ -224,20 +245,7 @@ pub(super) fn claim<'a>(over: Vec<&'a mut Push>, open: impl Iterator<Item = &'a 
             carried_out.extend(push.committed.iter().cloned());
         }
     }
-    for Push { attempted, claimed, .. } in over.into_iter().chain(open).filter(|push| push.accepted.is_none())
-    {
-        let Some(attempted) = attempted else { continue };
-        // Neither one large push among many small ones nor the reverse is looked through for each of them.
-        if attempted.updates.len() <= carried_out.len() {
-            let here = attempted.updates.iter().enumerate();
-            let theirs =
-                here.filter(|(_, update)| carried_out.contains(&(update.name.clone(), update.new.clone())));
-            claimed.extend(theirs.map(|(at, _)| at));
-        } else {
-            for (name, new) in &carried_out {
-                let theirs = attempted.named(name).filter(|(_, update)| update.new == *new);
-                claimed.extend(theirs.map(|(at, _)| at));
-            }
-        }
+    for push in over.into_iter().chain(open).filter(|push| push.accepted.is_none()) {
+        push.claim(&carried_out);
     }
 }

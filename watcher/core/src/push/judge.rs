@@ -59,7 +59,7 @@ pub(super) struct Judged {
     pub(super) rejected: Vec<Rejected>,
     /// What was attempted and is in neither.
     pub(super) doubted: Vec<Update>,
-    /// What seems to be carried out.
+    /// What is known to be carried out.
     pub(super) done: Vec<Update>,
     /// Some refs could not be read, and it mattered.
     pub(super) is_unread: bool,
@@ -97,7 +97,11 @@ pub(super) fn judge(push: &Push, life: Life, disk: &Disk<'_>) -> Judged {
         }
     }
     let accepted = push.accepted.as_ref().map_or(Vec::new(), |accepted| accepted.updates.clone());
-    let done = if push.accepted.is_some() { accepted.clone() } else { done.of(attempted).cloned().collect() };
+    let done = if push.accepted.is_some() {
+        accepted.clone()
+    } else {
+        done.of(attempted).filter(|update| push.has_committed(update)).cloned().collect()
+    };
     rejected.extend(unannounced(push, attempted, &accepted));
     Judged { accepted, rejected, doubted, done, is_unread }
 }

@@ -33,11 +33,11 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::held::{Push, claim};
+use super::held::{Push, claim, stated};
 use super::judge::{Rejected, judge};
 use super::{Disk, Life, Process, Record, Unreadable};
 use crate::RefName;
-use crate::journal::{Transaction, Update};
+use crate::journal::{Outcome, Transaction, Update};
 
 /// Most pushes held, open or over: twice the records that one reading of the journal gives.
 pub const PUSHES_MAX: usize = 8192;
@@ -100,9 +100,9 @@ pub struct Closed {
     pub actor: Option<String>,
     /// Options of the push, in their order.
     pub push_options: Vec<String>,
-    /// Those of `accepted` that change a ref, or where post-receive said nothing those attempted that the disk shows to be
-    /// done, as a transaction for `reconcile`; with [`Grouping::Transactions`] without what a committed transaction of
-    /// this push named. A hint like every other.
+    /// Those of `accepted` that change a ref, or where post-receive said nothing those attempted that a committed transaction
+    /// of this push named and the disk shows to be done, as a transaction for `reconcile`; with [`Grouping::Transactions`]
+    /// without what a committed transaction of this push named. A hint like every other.
     pub transaction: Option<Transaction>,
     /// What post-receive said, in its order. Empty also where its input was too long to be recorded.
     pub accepted: Vec<Update>,
@@ -166,13 +166,26 @@ impl Ledger {
     }
 
     /// Notes how a transaction of this process ended, and gives it the actor and the options of its push where it has
-    /// none itself: the environment of reference-transaction tells no options. Nothing happens for a process that no
-    /// record of a push told of: take up the records of a reading before its transactions.
+    /// none itself: the environment of reference-transaction tells no options. What it committed is not the doing of the
+    /// pushes of other processes that are open. Take up the records of a reading before its transactions.
     pub fn explain(&mut self, process: Process, transaction: &mut Transaction) {
-        let Some(push) = self.pushes.get_mut(&process) else { return };
-        let before = push.weight();
-        push.explain(transaction);
-        self.held += push.weight() - before;
+        let is_other = |push: &&mut Push| push.process != process && !push.is_over();
+        let mut others = self.pushes.values_mut().filter(is_other).peekable();
+        let mut grown = 0;
+        if transaction.outcome == Outcome::Committed && others.peek().is_some() {
+            let carried_out = stated(transaction).collect();
+            for push in others {
+                let before = push.weight();
+                push.claim(&carried_out);
+                grown += push.weight() - before;
+            }
+        }
+        if let Some(push) = self.pushes.get_mut(&process) {
+            let before = push.weight();
+            push.explain(transaction);
+            grown += push.weight() - before;
+        }
+        self.held += grown;
         self.forget_beyond(PUSHES_MAX, UPDATES_HELD_MAX);
     }
 
