@@ -72,7 +72,7 @@ impl Entry {
     }
 }
 
-/// All repositories, the deleted ones included.
+/// All repositories, and those that are deleted for as long as the log holds them.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     entries: RwLock<HashMap<RepositoryKey, Arc<Entry>>>,
@@ -95,6 +95,11 @@ impl Directory {
         if let Some(entry) = entries.get_mut(&key) {
             change(Arc::make_mut(entry));
         }
+    }
+
+    /// Forgets a repository that the log does not speak of.
+    pub(crate) fn remove(&self, key: RepositoryKey) {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
     }
 
     /// All of them, in order of key.

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use refwatch_proto::v1::{GitEvent, GitEventType as Type, Origin, RejectionStage};
-use refwatch_tests::{DEADLINE, Daemon, Flavour, Options, Repo, World, validate};
+use refwatch_proto::v1::{GitEvent, GitEventType as Type, Origin, RefChange, RejectionStage};
+use refwatch_tests::{DEADLINE, Daemon, Flavour, Options, Repo, Source, World, validate};
 
 /// The events since a sequence, once all that is on disk has come.
 fn events_since(daemon: &Daemon, base: u64) -> Vec<GitEvent> {
@@ -176,4 +176,76 @@ fn a_long_push_that_git_itself_refuses_after_a_restart_is_told_once() {
         };
         long_push(what, end, prepare, false, RejectionStage::ReceivePack);
     }
+}
+
+/// A repository with hooks that refuses what is no fast-forward, the source of its pushes, and a daemon that has been
+/// started again so late that it finds all files as they were.
+fn found_unchanged(world: &World) -> (Repo, Source, Daemon, [String; 2]) {
+    let repo = world.repo_exactly("team/app.git", Flavour::PLAIN);
+    let source = world.source(Flavour::PLAIN);
+    let [one, two] = source.0.history();
+    repo.install_hooks();
+    let mut daemon = Options::new(world).start();
+    source.push(&repo, &[&format!("{two}:refs/heads/main")]);
+    repo.git(&["config", "receive.denyNonFastForwards", "true"]);
+    daemon.client().sync();
+    daemon.stop();
+    // What has just changed may change again within the granularity of its time: only later is a signature kept.
+    thread::sleep(Duration::from_millis(2_500));
+    daemon.restart();
+    daemon.client().sync();
+    daemon.stop();
+    (repo, source, daemon, [one, two])
+}
+
+/// Holds that one push was refused since a sequence, and is told without a sweep.
+fn wait_for_refusal(daemon: &Daemon, base: u64) {
+    let deadline = Instant::now() + DEADLINE;
+    while !events_since(daemon, base).iter().any(|event| event.r#type() == Type::PushRejected) {
+        assert!(Instant::now() < deadline, "the refusal is not told");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_is_recorded_after_a_start_that_found_nothing_changed_is_told() {
+    let world = World::new();
+    let (repo, source, mut daemon, [one, _]) = found_unchanged(&world);
+    daemon.restart();
+    let base = daemon.client().sync().last_sequence;
+    assert!(!source.try_push(&repo, &["-f", &format!("{one}:refs/heads/main")]).status.success());
+    wait_for_refusal(&daemon, base);
+}
+
+#[test]
+fn what_was_recorded_before_a_start_that_found_nothing_changed_is_told() {
+    let world = World::new();
+    let (repo, source, mut daemon, [one, _]) = found_unchanged(&world);
+    assert!(!source.try_push(&repo, &["-f", &format!("{one}:refs/heads/main")]).status.success());
+    daemon.restart();
+    wait_for_refusal(&daemon, 0);
+}
+
+#[test]
+fn what_a_push_was_refused_is_not_its_doing_where_another_brought_it_later() {
+    let world = World::new();
+    let repo = world.repo_exactly("team/app.git", Flavour::PLAIN);
+    let source = world.source(Flavour::PLAIN);
+    let [one, two, three] = source.0.history();
+    repo.install_hooks();
+    let mut daemon = Options::new(&world).start();
+    source.push(&repo, &[&format!("{three}:refs/heads/main"), &format!("{one}:refs/heads/other")]);
+    repo.git(&["config", "receive.denyNonFastForwards", "true"]);
+    let base = daemon.client().sync().last_sequence;
+    daemon.stop();
+    assert!(!source.try_push(&repo, &["-f", &format!("{one}:refs/heads/main")]).status.success());
+    for oid in [&two, &one] {
+        repo.git(&["update-ref", "refs/heads/main", oid]);
+    }
+    daemon.restart();
+    wait_for_refusal(&daemon, base);
+    let events = events_since(&daemon, base);
+    let moved = events.iter().filter(|event| event.change() != RefChange::Unspecified);
+    let moved: Vec<_> = moved.map(|event| (&*event.old_oid, &*event.new_oid)).collect();
+    assert_eq!(moved, [(&*three, &*two), (&*two, &*one)], "{events:#?}");
 }

@@ -157,8 +157,16 @@ fn set_gauges(engine: &Engine) {
 async fn retain(engine: &Arc<Engine>) {
     let engine = Arc::clone(engine);
     let done = tokio::task::spawn_blocking(move || {
-        if let Err(error) = engine.store.retain(crate::engine::now_us()) {
+        let retained = engine.store.retain(crate::engine::now_us());
+        if let Err(error) = &retained {
             tracing::error!(%error, "retention failed; it is tried again");
+        }
+        // Where it failed, some may have been forgotten before.
+        if retained.is_ok_and(|retained| retained.repositories == 0) {
+            return;
+        }
+        if let Err(error) = engine.forget_deleted() {
+            tracing::error!(%error, "deleted repositories are kept in memory for now");
         }
     });
     if done.await.is_err() {

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use refwatch_core::event::{EventType, Extra};
 use refwatch_core::{Event, Origin};
 use refwatch_store::{
-    FsIdentity, NewRepository, RepositoryKey, RepositoryRow, RepositoryState, RepositoryWrite,
+    FsIdentity, NewRepository, ReadError, RepositoryKey, RepositoryRow, RepositoryState, RepositoryWrite,
 };
 use refwatch_watcher::discover::{self, Limits, Visit};
+use refwatch_watcher::journal::{Found, Journal};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
 use refwatch_watcher::notify::{Notifier, WatchError};
 use refwatch_watcher::wake::{Board, Wake, Whole};
@@ -329,6 +330,10 @@ impl Engine {
             state.stacks = stacks.unwrap_or_default();
             self.is_well(repository, state);
             self.looked.fetch_add(1, Ordering::Relaxed);
+            if !matches!(Journal::find(&layout), Ok(Found::Nothing)) {
+                // What hooks recorded no signature covers, nor whether a push has ended.
+                self.board.post(repository.key, Wake::Journal);
+            }
         } else {
             self.board.post(repository.key, Wake::Whole(Whole::Startup));
         }
@@ -572,11 +577,12 @@ impl Engine {
         self.problems.resolve(state.git_dir());
         self.polled.write().unwrap_or_else(PoisonError::into_inner).remove(&repository.key);
         lock(&self.troubled).remove(&repository.key);
-        self.directory.update(repository.key, |entry| entry.health = Health::Deleted);
         if state.create.take().is_some() {
             lock(&self.failing).remove(&repository.key);
+            self.directory.remove(repository.key);
             return;
         }
+        self.directory.update(repository.key, |entry| entry.health = Health::Deleted);
         let events = vec![Event::of_repository(EventType::RepositoryDeleted, Origin::Notify)];
         let unwritten = Unwritten { write: RepositoryWrite::Delete, events };
         if let Some(before) = lock(&self.failing).get_mut(&repository.key) {
@@ -587,6 +593,30 @@ impl Engine {
         }
         let job = Job::of_unwritten(state, unwritten);
         self.hand_on(repository, state, job);
+    }
+
+    /// Drops what is known of deleted repositories that retention has forgotten.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the store cannot be asked; none of them is dropped wrongly.
+    pub(crate) fn forget_deleted(&self) -> Result<(), ReadError> {
+        let mut deleted = Vec::new();
+        self.directory.each(|entry| {
+            if entry.health == Health::Deleted {
+                deleted.push(entry.key);
+            }
+        });
+        // Those that are on their way to the store are there then, or failed.
+        if self.store.flush().is_err() {
+            return Ok(());
+        }
+        let reader = self.store.read()?;
+        for key in deleted {
+            if reader.repository(key)?.is_none() && !lock(&self.failing).contains_key(&key) {
+                self.directory.remove(key);
+            }
+        }
+        Ok(())
     }
 
     /// The innermost root that a path is below, and the path relative to it.

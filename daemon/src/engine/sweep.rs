@@ -126,10 +126,10 @@ impl Engine {
         let layout = state.layout.clone();
         let tell = &mut |directory: &Path| before_read(self, key, &mut state, directory);
         let now = signature::watched_signature(&layout, tell).ok().flatten();
-        let is_news = state.hooks.as_ref().is_some_and(|hooks| {
-            let found = Journal::find(&layout);
-            matches!(found, Ok(Found::Journal(journal)) if hooks.has_news(&journal))
-        });
+        let is_news = match Journal::find(&layout) {
+            Ok(Found::Journal(journal)) => state.hooks.as_ref().is_none_or(|hooks| hooks.has_news(&journal)),
+            Ok(Found::Nothing | Found::Elsewhere) | Err(_) => false,
+        };
         is_news || now.is_none() || now.map(|now| now.0) != state.signature
     }
 
