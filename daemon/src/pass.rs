@@ -142,7 +142,7 @@ impl Plan {
 
 fn plan(state: &State, pending: &Pending) -> Plan {
     let notified = pending.packed || pending.config || pending.structure;
-    let of_worktrees = pending.directories.iter().any(|directory| directory.starts_with(b"worktrees"));
+    let of_worktrees = pending.directories.keys().any(|directory| directory.starts_with(b"worktrees"));
     if !state.looked {
         Plan::Whole { why: pending.whole.unwrap_or(Whole::Notified), packed: false }
     } else if let Some(why) = pending.whole {

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use refwatch_proto::v1::{Forward, GitEvent, GitEventType as Type};
+use refwatch_proto::v1::{Forward, GetPositionRequest, GitEvent, GitEventType as Type};
 use refwatch_tests::{Daemon, Flavour, Repo, World, http, validate};
 
 use crate::stage::Stage;
@@ -159,5 +160,88 @@ fn ten_thousand_repositories_in_fan_out_folders_are_followed() {
         let last = recording.events.last().expect("told");
         let told = last.repository.as_ref().map(|of| &*of.path);
         assert_eq!((told, &*last.new_oid), (Some(&*repo.path), &*one));
+    }
+}
+
+#[test]
+fn refs_that_are_replaced_without_pause_are_told_all_the_while() {
+    const REFS: usize = 200;
+    let stage = Stage::of_files();
+    let values: [String; 7] = stage.repo.history();
+    let dir = stage.repo.git_dir.join("refs/heads");
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _end = Ends(&stop);
+        scope.spawn(|| {
+            // Each round is a transaction, and there always is a later one.
+            for value in values.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                for index in 0..REFS {
+                    fs::write(dir.join(format!("r{index}.lock")), format!("{value}\n")).expect("locked");
+                }
+                for index in 0..REFS {
+                    let name = format!("r{index}");
+                    fs::rename(dir.join(format!("{name}.lock")), dir.join(name)).expect("placed");
+                }
+            }
+        });
+        stage.recorder.wait("it is told", |recording| !recording.events.is_empty());
+        // Looks that meet two transactions at once are repeated for half a second. Each burst is what one look told.
+        let (began, mut bursts, mut count) = (Instant::now(), 0, 0);
+        while began.elapsed() < Duration::from_secs(8) {
+            let now = stage.recorder.now().events.len();
+            bursts += usize::from(now != count);
+            count = now;
+            thread::sleep(Duration::from_millis(100));
+        }
+        assert!(bursts > 3, "told {bursts} times in 8 s");
+        let asked = GetPositionRequest { sync: true, timeout_ms: 10_000, ..GetPositionRequest::default() };
+        stage.client.position(asked).expect("a barrier returns beside them");
+    });
+    stage.validate();
+}
+
+/// Says that it is over, also where a check failed.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn what_happens_in_a_directory_that_nobody_watches_is_told_as_passed_over() {
+    // Each removes the directory of the ref, and makes it anew with two values in turn.
+    let by_git: fn(&Stage, &str, &str) = |stage, two, three| {
+        stage.daemon.while_stopped(|| {
+            stage.repo.update("delete refs/heads/d/x\n");
+            assert!(!stage.repo.git_dir.join("refs/heads/d").exists());
+            stage.repo.update(&format!("create refs/heads/d/x {two}\n"));
+            stage.repo.update(&format!("update refs/heads/d/x {three}\n"));
+        });
+    };
+    // A deletion without a lock is doubted for a while.
+    let by_hand: fn(&Stage, &str, &str) = |stage, two, three| {
+        fs::remove_dir_all(stage.repo.git_dir.join("refs/heads/d")).expect("removed");
+        thread::sleep(Duration::from_millis(30));
+        stage.repo.update(&format!("update refs/heads/d/x {two}\n"));
+        stage.repo.update(&format!("update refs/heads/d/x {three}\n"));
+    };
+    for write in [by_git, by_hand] {
+        let mut stage = Stage::of_files();
+        let [one, two, three] = stage.repo.history();
+        stage.repo.update(&format!("create refs/heads/d/x {one}\n"));
+        stage.events();
+        write(&stage, &two, &three);
+        let events = stage.events();
+        let last = events.last().expect("told");
+        assert_eq!(last.new_oid, three);
+        assert!(last.old_oid == two || last.coalesced, "{two} was passed over in silence: {events:#?}");
+        // Once it is watched, nothing is passed over.
+        stage.repo.update(&format!("update refs/heads/d/x {one}\n"));
+        assert!(!stage.event().coalesced);
+        stage.repo.update("delete refs/heads/d/x\n");
+        assert!(!stage.event().coalesced, "a directory that only goes hides nothing");
+        stage.validate();
     }
 }

@@ -1,6 +1,7 @@
 //! The same by polling, where notifications are not to be had.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use refwatch_proto::v1::{GitEventType as Type, Origin, WatchMode};
 use refwatch_tests::{Flavour, Options, Random, Recorder, Recording, Repo, World, Writer, http, validate};
@@ -54,6 +55,39 @@ fn polling_by_itself_sees_refs_that_changed_together_as_one_transaction() {
     let events = stage.validate().events;
     let sizes: Vec<_> = events.iter().filter_map(|event| Some(event.transaction.as_ref()?.size)).collect();
     assert!(sizes.iter().all(|size| *size == 30), "{sizes:?}");
+}
+
+#[test]
+fn a_lock_of_a_crash_costs_its_wait_once_where_polled() {
+    const SETTLE: Duration = Duration::from_secs(3);
+    let world = World::new();
+    let repo = world.repo_of_files("a.git");
+    let [one, two] = repo.history();
+    repo.update(&format!("create refs/heads/a {one}\n"));
+    let options = Options::new(&world)
+        .flag("--watch-mode", "poll")
+        .flag("--poll-interval-ms", "20")
+        .set("watch.settle_ms_max", &SETTLE.as_millis().to_string());
+    let stage = Stage::over(options, world, repo);
+    fs::write(stage.repo.git_dir.join("refs/heads/killed.lock"), "").expect("a crash");
+    let told_after = |oid: &str| {
+        let began = Instant::now();
+        stage.repo.update(&format!("update refs/heads/a {oid}\n"));
+        stage.recorder.wait("it is told", |recording| {
+            recording.events.last().is_some_and(|event| event.new_oid == oid)
+        });
+        began.elapsed()
+    };
+    assert!(told_after(&two) >= SETTLE, "a lock may be of a transaction");
+    // The wait is the only thing that takes so long.
+    for oid in [&one, &two] {
+        let took = told_after(oid);
+        assert!(took < SETTLE, "{took:?}");
+    }
+    // Those of a later transaction are waited for.
+    fs::write(stage.repo.git_dir.join("refs/heads/later.lock"), "").expect("another crash");
+    assert!(told_after(&one) >= SETTLE);
+    stage.validate();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RemoveKind, RenameMode};
@@ -69,7 +69,6 @@ pub struct Notifier {
     /// One instance for everything: notifications come in one order, and no directory is watched twice.
     watcher: Mutex<notify::RecommendedWatcher>,
     shared: Arc<Shared>,
-    fence_next: AtomicU64,
 }
 
 struct Shared {
@@ -79,8 +78,18 @@ struct Shared {
     counts: Counts,
     failed: AtomicBool,
     fence_path: PathBuf,
-    fence: Mutex<u64>,
+    fence_next: AtomicU64,
+    fence: Mutex<Passed>,
     fence_passed: Condvar,
+}
+
+/// What the notification thread has passed.
+#[derive(Default)]
+struct Passed {
+    /// The last mark.
+    mark: u64,
+    /// How often notifications were lost, and perhaps marks with them.
+    losses: u64,
 }
 
 impl Notifier {
@@ -101,6 +110,7 @@ impl Notifier {
             counts: Counts::default(),
             failed: AtomicBool::new(false),
             fence_path,
+            fence_next: AtomicU64::new(1),
             fence: Mutex::default(),
             fence_passed: Condvar::new(),
         });
@@ -111,7 +121,7 @@ impl Notifier {
         let config = notify::Config::default().with_follow_symlinks(false);
         let mut watcher = notify::RecommendedWatcher::new(handler, config).map_err(|error| failed(&error))?;
         watcher.watch(&shared.fence_path, RecursiveMode::NonRecursive).map_err(|error| failed(&error))?;
-        Ok(Self { watcher: Mutex::new(watcher), shared, fence_next: AtomicU64::new(1) })
+        Ok(Self { watcher: Mutex::new(watcher), shared })
     }
 
     /// Says which repository a git directory is. Notifications below it are its wakes from now on.
@@ -179,10 +189,7 @@ impl Notifier {
     ///
     /// A file made in a watched directory of our own is the mark: notifications of one instance come in order.
     pub fn begin_fence(&self) -> Fence<'_> {
-        let number = self.fence_next.fetch_add(1, Ordering::SeqCst);
-        let path = self.shared.fence_path.join(number.to_string());
-        let made = std::fs::File::create(&path).is_ok();
-        Fence { shared: &self.shared, number: made.then_some(number), path }
+        Fence::new(&self.shared)
     }
 
     /// The counts.
@@ -224,24 +231,41 @@ pub struct Fence<'a> {
     shared: &'a Shared,
     /// `None` when it could not be made.
     number: Option<u64>,
+    /// Those that were known before it was made.
+    losses: u64,
     path: PathBuf,
 }
 
-impl Fence<'_> {
+impl<'a> Fence<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        let losses = shared.passed().losses;
+        let number = shared.fence_next.fetch_add(1, Ordering::SeqCst);
+        let path = shared.fence_path.join(number.to_string());
+        let made = std::fs::File::create(&path).is_ok();
+        Self { shared, number: made.then_some(number), losses, path }
+    }
+
     /// Waits until everything that was queued before the mark has been posted to the board, or until `deadline`.
     /// Returns whether that was so.
-    pub fn wait(self, deadline: Instant) -> bool {
-        let Some(number) = self.number else { return false };
-        let mut seen = self.shared.fence.lock().unwrap_or_else(PoisonError::into_inner);
-        while *seen < number {
-            let wait = deadline.saturating_duration_since(Instant::now());
-            if wait.is_zero() {
-                return false;
+    pub fn wait(mut self, deadline: Instant) -> bool {
+        while let Some(number) = self.number {
+            let mut passed = self.shared.passed();
+            while passed.mark < number && passed.losses == self.losses {
+                let wait = deadline.saturating_duration_since(Instant::now());
+                if wait.is_zero() {
+                    return false;
+                }
+                let waited = self.shared.fence_passed.wait_timeout(passed, wait);
+                passed = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
-            let waited = self.shared.fence_passed.wait_timeout(seen, wait);
-            seen = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if passed.mark >= number {
+                return true;
+            }
+            drop(passed);
+            // The mark may be among what was lost.
+            self = Self::new(self.shared);
         }
-        true
+        false
     }
 }
 
@@ -285,13 +309,13 @@ impl Shared {
                 if !matches!(error.kind, ErrorKind::MaxFilesWatch) {
                     self.failed.store(true, Ordering::Relaxed);
                 }
-                self.board.post_overflow();
+                self.lose();
                 return;
             }
         };
         if event.need_rescan() {
             self.counts.overflows.fetch_add(1, Ordering::Relaxed);
-            self.board.post_overflow();
+            self.lose();
             return;
         }
         let Some(path) = event.paths.first() else { return };
@@ -342,28 +366,42 @@ impl Shared {
         }
     }
 
+    fn lose(&self) {
+        self.board.post_overflow();
+        self.passed().losses += 1;
+        self.fence_passed.notify_all();
+    }
+
     fn pass_fence(&self, name: Option<&OsStr>) {
         let number = name.and_then(OsStr::to_str).and_then(|name| name.parse::<u64>().ok());
         if let Some(number) = number {
-            let mut seen = self.fence.lock().unwrap_or_else(PoisonError::into_inner);
-            *seen = number.max(*seen);
+            let mut passed = self.passed();
+            passed.mark = number.max(passed.mark);
             self.fence_passed.notify_all();
         }
+    }
+
+    fn passed(&self) -> MutexGuard<'_, Passed> {
+        self.fence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Says what a path inside a git directory means, if anything.
 fn wake_of(relative: &[u8], happened: Happened, directory: bool) -> Option<Wake<'_>> {
+    let of_directory = match happened {
+        Happened::Came => Wake::DirectoryCame,
+        Happened::Written | Happened::Went | Happened::Left => Wake::DirectoryWent,
+    };
     let local = match relative.strip_prefix(b"worktrees/") {
         Some(rest) => match rest.iter().position(|byte| *byte == b'/') {
             Some(slash) => &rest[slash + 1..],
-            None => return Some(Wake::Directory(relative)),
+            None => return Some(of_directory(relative)),
         },
         None => relative,
     };
     let of_a_ref = local == b"HEAD" || local == b"HEAD.lock" || local.starts_with(b"refs/");
     if of_a_ref && directory {
-        return Some(Wake::Directory(relative));
+        return Some(of_directory(relative));
     }
     if of_a_ref && is_link_of_jgit(relative) {
         return None;
@@ -379,12 +417,12 @@ fn wake_of(relative: &[u8], happened: Happened, directory: bool) -> Option<Wake<
         };
     }
     match local {
-        b"refs" if relative != local => Some(Wake::Directory(relative)),
+        b"refs" if relative != local => Some(of_directory(relative)),
         // What hooks record in one that came is not watched yet.
         b"" | b"refs" | b"objects" | b"reftable" | b"refwatch" => Some(Wake::Structure),
         b"packed-refs" => Some(Wake::Packed),
         b"config" => Some(Wake::Config),
-        b"worktrees" => Some(Wake::Directory(relative)),
+        b"worktrees" => Some(of_directory(relative)),
         b"refwatch/journal" => Some(Wake::Journal),
         // Git renames it into place; dulwich writes it in place.
         b"reftable/tables.list" if matches!(happened, Happened::Came | Happened::Written) => {
@@ -393,3 +431,6 @@ fn wake_of(relative: &[u8], happened: Happened, directory: bool) -> Option<Wake<
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

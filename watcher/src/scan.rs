@@ -78,7 +78,7 @@ pub enum BrokenReason {
 }
 
 /// A `.lock` file: some transaction is under way, or crashed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lock {
     /// Relative to the git directory, with the `.lock`.
     pub path: PathBuf,

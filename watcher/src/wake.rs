@@ -58,8 +58,9 @@ impl Whole {
 pub struct Pending {
     /// Ref files that changed, by path relative to the git directory.
     pub names: BTreeMap<Box<[u8]>, Named>,
-    /// Directories that appeared or went away, relative to the git directory.
-    pub directories: BTreeSet<Box<[u8]>>,
+    /// Directories that appeared or went away, relative to the git directory; true for those that appeared, whatever
+    /// became of them since.
+    pub directories: BTreeMap<Box<[u8]>, bool>,
     /// `packed-refs` was replaced.
     pub packed: bool,
     /// Tables came into a stack of them, or were compacted.
@@ -96,6 +97,11 @@ impl Pending {
             && !(self.packed || self.tables || self.config || self.structure || self.journal)
             && self.whole.is_none()
     }
+
+    /// True for what lies below a directory that appeared: until that was watched, nobody saw what happened there.
+    pub fn came_above(&self, path: &[u8]) -> bool {
+        came_above(path, &self.directories, |above| self.names.contains_key(above))
+    }
 }
 
 /// One reason to look at one repository.
@@ -109,8 +115,10 @@ pub enum Wake<'a> {
     Locked(&'a [u8]),
     /// The lock file of this path (without `.lock`) was removed.
     Unlocked(&'a [u8]),
-    /// A directory appeared or went away.
-    Directory(&'a [u8]),
+    /// A directory appeared; the path is relative to the git directory.
+    DirectoryCame(&'a [u8]),
+    /// A directory went away.
+    DirectoryWent(&'a [u8]),
     /// `packed-refs` was replaced or removed.
     Packed,
     /// The list of a stack of tables was replaced.
@@ -260,13 +268,8 @@ impl Board {
                 return;
             }
             Wake::Unlocked(path) => slot.locks.remove(self.hasher.hash_one(path)),
-            Wake::Directory(path) => {
-                if slot.rest.directories.len() < PENDING_NAMES_MAX {
-                    slot.rest.directories.insert(path.into());
-                } else {
-                    slot.add_whole(Whole::Notified);
-                }
-            }
+            Wake::DirectoryCame(path) => slot.add_directory(path.into(), true),
+            Wake::DirectoryWent(path) => slot.add_directory(path.into(), false),
             Wake::Packed => slot.rest.packed = true,
             Wake::Tables => slot.rest.tables = true,
             Wake::Config => slot.rest.config = true,
@@ -322,7 +325,7 @@ impl Board {
         &self,
         key: RepositoryKey,
         names: BTreeMap<Box<[u8]>, Named>,
-        directories: BTreeSet<Box<[u8]>>,
+        directories: BTreeMap<Box<[u8]>, bool>,
     ) {
         self.continue_later(key, Duration::ZERO, |slot| {
             for (name, mut named) in names {
@@ -331,7 +334,9 @@ impl Board {
                 }
                 slot.add_name(&name, named);
             }
-            slot.rest.directories.extend(directories);
+            for (path, came) in directories {
+                slot.add_directory(path, came);
+            }
             slot.rest_barrier = slot.locks.next;
         });
     }
@@ -403,11 +408,22 @@ impl Board {
         let slot = inner.slots.get_mut(&key)?;
         let name = slot.names.remove(path)?;
         if !slot.waits_for_locks() && !slot.journal {
-            // The look that took it back is waited for; nothing else is left to be.
+            // The look that took it back is waited for; nothing else is left to be, and nothing has waited for locks.
             slot.pending_ticket = None;
+            slot.since = None;
         }
         let barrier = name.barrier.max(slot.barrier_raised);
         Some((name.named, slot.locks.oldest().is_some_and(|oldest| oldest < barrier)))
+    }
+
+    /// As [`Pending::came_above`], of what is pending now.
+    pub fn came_above(&self, key: RepositoryKey, path: &[u8]) -> bool {
+        let inner = self.lock();
+        let is_named = |slot: &Slot, above: &[u8]| slot.names.contains_key(above);
+        inner
+            .slots
+            .get(&key)
+            .is_some_and(|slot| came_above(path, &slot.rest.directories, |above| is_named(slot, above)))
     }
 
     /// True when nothing of a repository is pending but its journal, and no lock of it is waited for.
@@ -633,6 +649,16 @@ impl Inner {
     }
 }
 
+/// True where one of the directories above a path appeared. One that was renamed is told like a file.
+fn came_above(
+    path: &[u8],
+    directories: &BTreeMap<Box<[u8]>, bool>,
+    is_named: impl Fn(&[u8]) -> bool,
+) -> bool {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    slashes.map(|(at, _)| &path[..at]).any(|above| directories.get(above) == Some(&true) || is_named(above))
+}
+
 impl Slot {
     fn is_empty(&self) -> bool {
         !self.waits_for_locks() && !self.journal && self.alarm.is_none()
@@ -667,6 +693,14 @@ impl Slot {
         } else {
             self.add_whole(Whole::Notified);
             self.rest_barrier = barrier;
+        }
+    }
+
+    fn add_directory(&mut self, path: Box<[u8]>, came: bool) {
+        if self.rest.directories.len() < PENDING_NAMES_MAX {
+            *self.rest.directories.entry(path).or_default() |= came;
+        } else {
+            self.add_whole(Whole::Notified);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the engine holds of one repository.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use refwatch_core::classify::Bareness;
 use refwatch_core::{Event, ObjectId, RefName, RefState};
 use refwatch_store::{NewRepository, RepositoryKey, RepositoryWrite};
 use refwatch_watcher::layout::{self, Layout, ProbeError};
-use refwatch_watcher::scan::{Parts, Stack};
+use refwatch_watcher::scan::{Lock, Parts, Stack};
 
 use super::{DOUBT, DOUBT_MAX, Job, RETRY_FIRST, RETRY_LAST};
 use crate::pass::Hooks;
@@ -85,6 +85,8 @@ pub(crate) struct Waits {
     pub(crate) doubted_whole: Option<Instant>,
     /// A look at everything, or at directories that came, has been put off for the sake of locks.
     pub(crate) settling: Option<Instant>,
+    /// Locks that are there, and since when looks at everything have met them: so many of them as the board knows at most.
+    pub(crate) locks: BTreeMap<Lock, Instant>,
     /// Refs in directories that came have been followed by others.
     pub(crate) followed: Option<Instant>,
     /// Directories of refs that came and have been looked at once.

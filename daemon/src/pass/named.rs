@@ -26,6 +26,8 @@ const BEHIND_MAX: Duration = Duration::from_millis(200);
 const FOLLOWED_MAX: Duration = Duration::from_millis(100);
 /// Threads that read then.
 const READERS: usize = 4;
+/// What counts for what nobody watched: more than one value.
+const UNSEEN: u32 = 2;
 
 /// What was read of one ref, before it is compared with what is known.
 struct Reading {
@@ -60,7 +62,7 @@ pub(super) fn look(
     journal::hear(engine, repository, state);
     let (mut below, mut gone) = (Vec::new(), BTreeSet::new());
     let (mut is_new, mut locked) = (false, false);
-    for directory in &pending.directories {
+    for directory in pending.directories.keys() {
         let found = look_below(engine, repository, state, directory, &mut below)?;
         locked |= found.locked;
         if found.came {
@@ -92,8 +94,12 @@ pub(super) fn look(
     let mut renamed: BTreeSet<Box<[u8]>> = BTreeSet::new();
     let mut names = Vec::with_capacity(pending.names.len());
     for (path, named) in &pending.names {
+        let mut named = *named;
+        if pending.came_above(path) {
+            named.count += UNSEEN;
+        }
         match RefName::new(path) {
-            Ok(name) => names.push((name, *named)),
+            Ok(name) => names.push((name, named)),
             Err(_) => drop(renamed.insert(path.clone())),
         }
     }
@@ -103,7 +109,7 @@ pub(super) fn look(
     let readings = read(state, names)?;
     let mut judged = judge(engine, repository, state, readings)?;
     renamed.append(&mut judged.unknown);
-    for directory in renamed.difference(&pending.directories) {
+    for directory in renamed.iter().filter(|renamed| !pending.directories.contains_key(*renamed)) {
         look_below(engine, repository, state, directory, &mut below)?;
     }
     let mut known = BTreeSet::new();
@@ -215,7 +221,8 @@ fn judge(
         }
         let (after, broken) = state_of(observed);
         if is_doubtful(state, &name, before.as_ref(), after.as_ref(), named) && !state.has_doubted(&name) {
-            judged.again.push((name.into_bytes(), named.unwrap_or_default()));
+            let named = named.unwrap_or(Named { count: UNSEEN, locked: false });
+            judged.again.push((name.into_bytes(), named));
             continue;
         }
         state.doubts_no_longer(&name);
@@ -238,7 +245,11 @@ fn judge(
                 Named::default()
             }
         };
-        let coalesced = is_one_of_several || named.is_none_or(|named| named.count + late.count > 1 || !told);
+        let is_unseen = || {
+            named.is_none_or(|named| named.count + late.count > 1 || !told)
+                || engine.board.came_above(repository.key, name.as_bytes())
+        };
+        let coalesced = is_one_of_several || (before != after && is_unseen());
         let look = Look::new(name, before, after, coalesced);
         if look.before != look.after {
             let count = named.map_or(0, |named| named.count).saturating_add(late.count);
@@ -250,7 +261,8 @@ fn judge(
     if is_mixed && state.hooks.is_none() && state.may_be_mixed() {
         let seen = std::mem::take(&mut judged.seen).into_iter().map(|seen| seen.look.name.into_bytes());
         engine.board.put_back(repository.key, seen.zip(counts).collect(), Duration::ZERO);
-    } else {
+    } else if named {
+        // What directories hold is never mixed, and is judged after what is named.
         state.waits_no_longer(|waits| waits.mixed = None);
     }
     Ok(judged)

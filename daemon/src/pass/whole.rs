@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use refwatch_core::{Look, ObjectId, RefName, RefState};
 use refwatch_store::{ReadError, RepositoryKey};
 use refwatch_watcher::layout;
-use refwatch_watcher::scan::{self, Scan};
-use refwatch_watcher::wake::{Pending, Whole};
+use refwatch_watcher::scan::{self, Lock, Scan};
+use refwatch_watcher::wake::{LOCKS_MAX, Pending, Whole};
 
 use super::{PassError, Seen, journal, origin_of, state_of};
 use crate::engine::{DOUBT, DOUBT_MAX, Engine, Job, Overlaid, Repository, State};
@@ -62,6 +62,7 @@ pub(super) fn look(
     state.waits_no_longer(|waits| {
         waits.doubted_whole = None;
         waits.doubted.clear();
+        waits.mixed = None;
     });
     if seen.iter().any(|seen| seen.look.after.is_none()) {
         layout::probe(state.git_dir())?;
@@ -86,6 +87,7 @@ pub(super) fn look(
     }
     state.looked = true;
     state.has_settled();
+    keep_locks(state, &scan);
     let origin = origin_of(why);
     if why == Whole::Sweep && !seen.is_empty() {
         engine.metrics.drift.add(seen.len() as u64);
@@ -240,21 +242,37 @@ fn is_settling(
     why: Whole,
 ) -> bool {
     let blind = state.polled || matches!(why, Whole::Overflow | Whole::Startup | Whole::Sweep | Whole::Retry);
+    keep_locks(state, scan);
     if scan.locks.is_empty() || pending.unsettled {
         return false;
     }
-    // The board has waited for those that it was told of; these may be of a later transaction, and there may always be
-    // a later one.
     let settle_max = self::settle_max(engine, blind);
     let now = Instant::now();
-    let since = *state.waits().settling.get_or_insert(now);
-    if now.duration_since(since) >= settle_max {
-        // Locks of a crash: kept in mind until a look sees none, so that they cost this wait once.
+    let is_young = |since: &mut Instant| now.duration_since(*since) < settle_max;
+    let met = &mut state.waits().locks;
+    // Those of a crash cost this wait once.
+    let mut is_live = false;
+    for lock in scan.locks.iter().take(LOCKS_MAX) {
+        is_live |= is_young(met.entry(lock.clone()).or_insert(now));
+    }
+    // The board has waited for those that it was told of; these may be of a later transaction, and there may always be
+    // a later one.
+    if !is_live || !is_young(state.waits().settling.get_or_insert(now)) {
         return false;
     }
     engine.metrics.settle_waits.inc();
     engine.board.put_back_whole(repository.key, why, SETTLE_STEP);
     true
+}
+
+/// Forgets the locks that are there no longer.
+fn keep_locks(state: &mut State, scan: &Scan) {
+    state.waits_no_longer(|waits| {
+        if !waits.locks.is_empty() {
+            let there: BTreeSet<&Lock> = scan.locks.iter().collect();
+            waits.locks.retain(|lock, _| there.contains(lock));
+        }
+    });
 }
 
 /// How long locks are waited for.

@@ -178,7 +178,7 @@ fn what_is_pending_waits_for_a_lock_that_is_found() {
     let board = board();
     // Made before its directory was watched, as the first of these locks was not.
     lock(&board, &["refs/a"]);
-    board.post(KEY, Wake::Directory(b"refs/d"));
+    board.post(KEY, Wake::DirectoryCame(b"refs/d"));
     place(&board, &["refs/a"]);
     assert!(board.find_lock(KEY, b"refs/b"));
     assert_eq!(board.depth(), 1);
@@ -233,4 +233,24 @@ fn what_a_look_takes_back_is_waited_for_no_longer_than_the_look() {
     assert!(board.recall(KEY, b"refs/b").is_some());
     board.done(KEY);
     assert!(board.quiesce(Instant::now()));
+}
+
+#[test]
+fn what_was_taken_back_does_not_shorten_the_next_wait_for_locks() {
+    let settle = Duration::from_millis(200);
+    let board = Board::new(settle);
+    // Of a git that was killed.
+    lock(&board, &["refs/stale"]);
+    board.lock().slots.get_mut(&KEY).expect("it has locks").locks.give_up();
+    place(&board, &["refs/y"]);
+    take(&board);
+    place(&board, &["refs/y"]);
+    assert!(board.recall(KEY, b"refs/y").is_some());
+    board.done(KEY);
+    std::thread::sleep(settle);
+    lock(&board, &["refs/a", "refs/b"]);
+    place(&board, &["refs/a"]);
+    assert!(!is_queued(&board), "refs/b is still locked");
+    place(&board, &["refs/b"]);
+    assert_eq!(names(&take(&board)), [("refs/a", 1), ("refs/b", 1)]);
 }
