@@ -28,7 +28,7 @@ use refwatch_watcher::scan::{BrokenReason, Observed, ScanError, Skipped};
 use refwatch_watcher::wake::{Pending, Whole};
 
 use crate::directory::{Health, Watched};
-use crate::engine::{DOUBT, Engine, Job, Repository, State, Trouble, lock};
+use crate::engine::{DOUBT, Engine, Job, Repository, State, Trouble, Unwritten, lock};
 pub(crate) use journal::Hooks;
 
 /// Jobs of one repository that may wait for an ancestry question.
@@ -229,7 +229,12 @@ impl Engine {
             saved.map(|(bytes, format)| Box::new(Hooks::from_saved(bytes, format, &self.settings.hooks)));
         let unwritten = lock(&self.failing).remove(&repository.key).unwrap_or_default();
         if repository.created.load(Ordering::Acquire) {
-            for unwritten in unwritten {
+            let is_move = |unwritten: &Unwritten| matches!(unwritten.write, RepositoryWrite::Move { .. });
+            let has_moved = unwritten.iter().any(is_move);
+            let others = unwritten.into_iter().filter(|unwritten| !is_move(unwritten));
+            // However often it moved: from where the log knows it to be, to where it is.
+            let moved = has_moved.then(|| self.moved(repository.key, state)).flatten();
+            for unwritten in moved.into_iter().chain(others) {
                 let job = Job::of_unwritten(state, unwritten);
                 self.hand_on(repository, state, job);
             }
@@ -355,13 +360,14 @@ impl Engine {
         }
     }
 
-    /// Tells the log when a repository has become another kind: converted to reftable, or with a working tree.
-    fn note_layout(&self, repository: &Repository, state: &State, job: &mut Job) {
+    /// Tells the log when a repository has become another kind, converted to reftable or with a working tree, or has another
+    /// identity.
+    fn note_layout(&self, repository: &Repository, state: &mut State, job: &mut Job) {
         let Layout { storage, format, bareness, .. } = state.layout;
         let known = self.directory.get(repository.key);
-        if known
-            .is_none_or(|known| (known.storage, known.format, known.bareness) == (storage, format, bareness))
-        {
+        let is_as_known = known
+            .is_none_or(|known| (known.storage, known.format, known.bareness) == (storage, format, bareness));
+        if is_as_known && !std::mem::take(&mut state.is_renumbered) {
             return;
         }
         self.directory.update(repository.key, |entry| {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use refwatch_proto::v1::{GetPositionRequest, GitEventType as Type};
+use refwatch_proto::v1::{GetPositionRequest, GitEvent, GitEventType as Type};
 use refwatch_tests::{Options, Refusal, Repo, World, validate};
 use tonic::Code;
 
@@ -91,4 +91,39 @@ fn a_full_disk_delays_everything_and_loses_nothing() {
     validate::all(&recording, &client.on_disk(&[&stays, &moved, &later]));
     let paths: Vec<String> = client.repositories().into_iter().map(|repository| repository.path).collect();
     assert_eq!(paths.len(), 3, "{paths:?}");
+}
+
+#[test]
+fn moves_around_a_full_disk_end_where_the_repository_is() {
+    let world = World::new();
+    let Some(small) = Small::mount(&world.beside("small")) else { return };
+    let [repo, filler] = ["a.git", "filler.git"].map(|path| world.repo(path));
+    let [one, two] = repo.history();
+    repo.update(&format!("create refs/heads/main {one}\n"));
+    let [of_filler] = filler.history();
+    let daemon = Options::new(&world).database(small.0.join("refwatch.db")).start();
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    daemon.wait_ready();
+    let ballast = small.fill();
+    let lines: String =
+        (0..3_000).map(|index| format!("create refs/heads/a-branch-{index} {of_filler}\n")).collect();
+    filler.update(&lines);
+    daemon.wait_readyz(503);
+    let [b, c] = ["b.git", "c.git"].map(|path| Repo::at(world.root.join(path), path, repo.flavour));
+    fs::rename(&repo.git_dir, &b.git_dir).expect("renamed");
+    // Long enough for it to be noticed, and to fail: it is tried again when there is room.
+    std::thread::sleep(Duration::from_millis(900));
+    fs::remove_file(ballast).expect("removed");
+    fs::rename(&b.git_dir, &c.git_dir).expect("renamed");
+    c.update(&format!("update refs/heads/main {two}\n"));
+    let recording = recorder.settle(&client);
+    daemon.wait_ready();
+    let place = |event: &GitEvent| event.repository.clone().map(|repository| repository.path);
+    let moves = recording.of_type(Type::RepositoryMoved);
+    let paths: Vec<_> = moves.iter().map(|event| place(event)).collect();
+    assert_eq!(paths.last(), Some(&Some("c.git".to_owned())), "{moves:#?}");
+    let updates: Vec<_> = recording.of_type(Type::BranchUpdated).into_iter().map(place).collect();
+    assert_eq!(updates, [Some("c.git".to_owned())]);
+    validate::all(&recording, &client.on_disk(&[&c, &filler]));
 }

@@ -357,3 +357,86 @@ fn records_are_told_once_while_repositories_are_exchanged_and_the_daemon_is_kill
 fn records_are_told_once_while_repositories_with_tables_are_exchanged() {
     recorded_meanwhile(Flavour::REFTABLE, false);
 }
+
+/// Changes what the log knows of the directories of repositories, as another start of the machine changes what they are.
+fn alter(world: &World, assignment: &str) {
+    let database = rusqlite::Connection::open(world.database()).expect("opened");
+    let changed = database.execute(&format!("UPDATE repositories SET {assignment}"), ()).expect("altered");
+    assert!(changed > 0);
+}
+
+#[test]
+fn devices_that_have_other_numbers_after_a_start_of_the_machine_change_nothing() {
+    for assignment in ["dev = dev + 1", "birth_ns = NULL", "dev = dev + 1, birth_ns = NULL"] {
+        let world = World::new();
+        let [(stays, commits), (moves, _), (goes, _)] =
+            ["stays.git", "moves.git", "goes.git"].map(|path| prepared(&world, path));
+        let mut daemon = Daemon::start(&world);
+        let mut recorder = daemon.client().record_snapshot();
+        let id = daemon.client().repository(&moves).id;
+        daemon.stop();
+        alter(&world, assignment);
+        stays.update(&format!("update refs/heads/main {}\n", commits[1]));
+        let moved = Repo::at(world.root.join("moved.git"), "moved.git", moves.flavour);
+        // What has moved is known by its birth time, where there is one.
+        let is_known = !assignment.contains("NULL");
+        if is_known {
+            fs::rename(&moves.git_dir, &moved.git_dir).expect("renamed");
+        }
+        fs::remove_dir_all(&goes.git_dir).expect("removed");
+        daemon.restart();
+        let client = daemon.client();
+        recorder.resume(&client);
+        let recording = recorder.settle(&client);
+        let mut told = recording.types();
+        told.sort_unstable();
+        let mut expected = vec![Type::BranchUpdated, Type::RepositoryDeleted];
+        if is_known {
+            expected.push(Type::RepositoryMoved);
+            assert_eq!(client.repository(&moved).id, id);
+        }
+        expected.sort_unstable();
+        assert_eq!(told, expected, "{assignment}");
+        // The log has learnt of it: what moves next is known by what it is now.
+        daemon.stop();
+        let last = Repo::at(world.root.join("last.git"), "last.git", stays.flavour);
+        fs::rename(&stays.git_dir, &last.git_dir).expect("renamed");
+        daemon.restart();
+        let client = daemon.client();
+        recorder.resume(&client);
+        let recording = recorder.settle(&client);
+        assert_eq!(recording.types().last(), Some(&Type::RepositoryMoved), "{:?}", recording.told());
+        let there = if is_known { &moved } else { &moves };
+        validate::all(&recording, &client.on_disk(&[&last, there]));
+    }
+}
+
+#[test]
+fn a_link_that_is_left_where_a_repository_was_does_not_hide_that_it_moved() {
+    for is_down in [true, false] {
+        let world = World::new();
+        let (repo, commits) = prepared(&world, "a.git");
+        let mut daemon = Daemon::start(&world);
+        let mut recorder = daemon.client().record_snapshot();
+        let id = daemon.client().repository(&repo).id;
+        if is_down {
+            daemon.stop();
+        }
+        let moved = Repo::at(world.root.join("b.git"), "b.git", repo.flavour);
+        fs::rename(&repo.git_dir, &moved.git_dir).expect("renamed");
+        std::os::unix::fs::symlink("b.git", &repo.git_dir).expect("linked");
+        if is_down {
+            daemon.restart();
+            recorder.resume(&daemon.client());
+        }
+        let client = daemon.client();
+        let recording = recorder.settle(&client);
+        assert_eq!(recording.types(), [Type::RepositoryMoved], "down: {is_down}");
+        fs::remove_file(&repo.git_dir).expect("removed");
+        moved.update(&format!("update refs/heads/main {}\n", commits[1]));
+        let recording = recorder.settle(&client);
+        assert_eq!(recording.types(), [Type::RepositoryMoved, Type::BranchUpdated], "down: {is_down}");
+        assert_eq!(client.repository(&moved).id, id);
+        validate::all(&recording, &client.on_disk(&[&moved]));
+    }
+}

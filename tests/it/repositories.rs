@@ -308,7 +308,7 @@ fn refs_below_a_directory_that_is_replaced_by_another_are_deleted() {
 
 #[test]
 fn a_removal_that_takes_long_is_no_flood_of_deletions_whatever_goes_first() {
-    for first in ["packed-refs", "config"] {
+    for (first, slow) in [("packed-refs", ""), ("packed-refs", "pack/"), ("config", "")] {
         let world = World::new();
         let repo = world.repo_as("app.git", Flavour::SHA256);
         let [one] = repo.history();
@@ -317,20 +317,44 @@ fn a_removal_that_takes_long_is_no_flood_of_deletions_whatever_goes_first() {
             repo.git(&["pack-refs", "--all"]);
         }
         for index in 0..30 {
-            repo.write(format!("objects/filler-{index}"), "");
+            repo.write(format!("objects/{slow}filler-{index}"), "");
         }
         let daemon = Daemon::start(&world);
         let client = daemon.client();
         let recorder = client.record_snapshot();
         fs::remove_file(repo.git_dir.join(first)).expect("removed");
         for index in 0..30 {
-            fs::remove_file(repo.git_dir.join(format!("objects/filler-{index}"))).expect("removed");
+            let filler = repo.git_dir.join(format!("objects/{slow}filler-{index}"));
+            fs::remove_file(filler).expect("removed");
             std::thread::sleep(Duration::from_millis(20));
         }
         fs::remove_dir_all(&repo.git_dir).expect("removed");
         let recording = recorder.settle(&client);
-        assert_eq!(recording.types(), [Type::RepositoryDeleted], "{first}");
+        assert_eq!(recording.types(), [Type::RepositoryDeleted], "{first} {slow}");
     }
+}
+
+#[test]
+fn a_repository_that_was_refused_for_its_configuration_is_discovered_when_that_is_mended_in_place() {
+    let away = World::new();
+    let repo = away.repo("a.git");
+    let [one] = repo.history();
+    repo.update(&format!("create refs/heads/main {one}\n"));
+    let good = fs::read(repo.git_dir.join("config")).expect("read");
+    fs::write(repo.git_dir.join("config"), "[core\n").expect("written");
+    let world = World::new();
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    let from = repo.git_dir.to_str().expect("text");
+    let there = world.root.join("a.git");
+    let copied = std::process::Command::new("cp").args(["-a", from]).arg(&there).status().expect("runs");
+    assert!(copied.success());
+    assert!(recorder.settle(&client).events.is_empty());
+    fs::write(there.join("config"), good).expect("written");
+    let recording = recorder.settle(&client);
+    assert!(recording.types().contains(&Type::RepositoryDiscovered), "{:?}", recording.told());
+    validate::all(&recording, &client.on_disk(&[&Repo::at(there, "a.git", repo.flavour)]));
 }
 
 #[test]

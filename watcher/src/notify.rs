@@ -361,7 +361,8 @@ impl Shared {
                     self.board.post_root(bytes);
                 }
             }
-            None if happened != Happened::Written => self.board.post_root(bytes),
+            // One that was refused for what stands there may be mended in place.
+            None if happened != Happened::Written || is_telling(path) => self.board.post_root(bytes),
             None => {}
         }
     }
@@ -384,6 +385,11 @@ impl Shared {
     fn passed(&self) -> MutexGuard<'_, Passed> {
         self.fence.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// True for the files whose content says whether a directory is a repository.
+fn is_telling(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == "HEAD" || name == "config")
 }
 
 /// Says what a path inside a git directory means, if anything.

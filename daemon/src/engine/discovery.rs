@@ -1,6 +1,6 @@
 //! Repositories that appear, move and go.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Bound;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -55,27 +55,35 @@ impl Engine {
     /// Takes up the repositories that the store knows.
     pub(super) fn take_up(&self) -> anyhow::Result<()> {
         let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        let devices = self.renumbered_devices()?;
         self.store.read()?.for_each_repository(|row| {
-            let root_path = PathBuf::from(std::ffi::OsString::from_vec(row.root.clone()));
-            let root = self.roots.iter().find(|root| *root.path == root_path);
+            let root = self.root_of(&row);
             let entry = self.entry_of(&row, root);
             let serves = row.state == RepositoryState::Active && root.is_some();
             self.directory.put(entry);
             if !serves {
                 return;
             }
-            let relative = Path::new(std::ffi::OsStr::from_bytes(&row.path));
+            let git_dir = git_dir_of(&row);
+            let mut identity = row.identity;
+            if let Some(dev) = devices.get(&row.identity.dev)
+                && layout::identity(&git_dir).ok() != Some(row.identity)
+            {
+                // Wherever it is now: it may have moved as well.
+                identity.dev = *dev;
+            }
             let layout = Layout {
-                git_dir: if row.path == b"." { root_path } else { root_path.join(relative) }.into(),
-                identity: row.identity,
+                git_dir: git_dir.into(),
+                identity,
                 storage: row.ref_storage,
                 format: row.object_format,
                 bareness: row.bareness,
                 mirror: false,
             };
             followed.by_path.insert(Arc::clone(&layout.git_dir), row.key);
-            followed.by_identity.insert(row.identity, row.key);
+            followed.by_identity.insert(identity, row.key);
             let repository = Repository::new(row.key, layout);
+            repository.lock().is_renumbered = identity != row.identity;
             repository.lock().signature = row.signature;
             repository.lock().hooks = row
                 .journal_position
@@ -87,6 +95,27 @@ impl Engine {
             followed.by_key.insert(row.key, Arc::new(repository));
         })?;
         Ok(())
+    }
+
+    /// The devices that have other numbers than when repositories were last looked at, and these numbers: a start of the
+    /// machine or another mount gives them anew.
+    fn renumbered_devices(&self) -> anyhow::Result<HashMap<u64, u64>> {
+        let mut devices = HashMap::new();
+        self.store.read()?.for_each_repository(|row| {
+            if row.state == RepositoryState::Active
+                && self.root_of(&row).is_some()
+                && let Ok(there) = layout::identity(&git_dir_of(&row))
+                && there.dev != row.identity.dev
+                && there.resembles(&row.identity)
+            {
+                devices.entry(row.identity.dev).or_insert(there.dev);
+            }
+        })?;
+        Ok(devices)
+    }
+
+    fn root_of(&self, row: &RepositoryRow) -> Option<&Root> {
+        self.roots.iter().find(|root| root.path.as_os_str().as_bytes() == row.root)
     }
 
     fn entry_of(&self, row: &RepositoryRow, root: Option<&Root>) -> Entry {
@@ -275,6 +304,12 @@ impl Engine {
             )
         };
         if let Some((repository, mut state)) = here.as_ref().and_then(|here| self.lock_followed(here)) {
+            if same.is_none()
+                && state.layout.identity != identity
+                && state.layout.identity.resembles(&identity)
+            {
+                self.renumber(repository, &mut state, identity);
+            }
             if state.layout.identity == identity {
                 state.waits_no_longer(|waits| waits.gone = None);
                 if !state.looked && why == Whole::Startup {
@@ -291,7 +326,10 @@ impl Engine {
             }
         }
         if let Some((repository, mut state)) = same.as_ref().and_then(|same| self.lock_followed(same)) {
-            let still_there = layout::identity(state.git_dir()).is_ok_and(|there| there == identity);
+            let is_link = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+            let still_there = layout::identity(state.git_dir()).is_ok_and(|there| there == identity)
+                // A link that is left where it was leads to where it is.
+                && (!is_link(state.git_dir()) || is_link(git_dir));
             if !still_there {
                 self.move_to(root, repository, &mut state, git_dir);
                 return;
@@ -449,9 +487,7 @@ impl Engine {
         self.objects.forget(repository.key);
         self.problems.resolve(&before);
         self.problems.resolve(&git_dir);
-        let mut event = Event::of_repository(EventType::RepositoryMoved, Origin::Notify);
         let previous = self.place_of(&before).map(|(_, path)| path);
-        event.extra = Some(Box::new(Extra { previous, ..Extra::default() }));
         let layout = Layout { git_dir, ..state.layout.clone() };
         repository.lay_out(state, layout);
         state.waits_no_longer(|waits| waits.gone = None);
@@ -464,16 +500,43 @@ impl Engine {
                 entry.path = path.into();
             });
         } else {
-            let mut job = Job::new(state, None);
-            job.write = Some(RepositoryWrite::Move { root: root.path.as_os_str().as_bytes().to_vec(), path });
-            job.first.push(event);
-            self.hand_on(repository, state, job);
+            let unwritten = move_of(root, path, previous);
+            if let Some(before) = lock(&self.failing).get_mut(&repository.key) {
+                // Behind what else could not be written of it.
+                before.push(unwritten);
+            } else {
+                let job = Job::of_unwritten(state, unwritten);
+                self.hand_on(repository, state, job);
+            }
         }
         self.board.post(repository.key, Wake::Whole(Whole::Notified));
         if before.symlink_metadata().is_ok() {
             // Notifications of what is there now were taken for this one's.
             self.board.post_root(before.as_os_str().as_bytes());
         }
+    }
+
+    /// The move of a repository from where the log knows it to be, if it is elsewhere.
+    pub(crate) fn moved(&self, key: RepositoryKey, state: &State) -> Option<Unwritten> {
+        let (root, path) = self.place_of(state.git_dir())?;
+        let known = self.directory.get(key)?;
+        let is_elsewhere = (&known.root, &known.path) != (&root.path, &path);
+        is_elsewhere.then(|| move_of(root, path.into_vec(), Some(known.path.clone())))
+    }
+
+    /// A repository whose device has another number now, or whose birth time is known now, or no longer.
+    fn renumber(&self, repository: &Repository, state: &mut State, identity: FsIdentity) {
+        let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+        if followed.by_identity.get(&identity).is_some_and(|key| followed.by_key.contains_key(key)) {
+            return;
+        }
+        if followed.by_identity.get(&state.layout.identity) == Some(&repository.key) {
+            followed.by_identity.remove(&state.layout.identity);
+        }
+        followed.by_identity.insert(identity, repository.key);
+        state.layout.identity = identity;
+        state.is_renumbered = true;
+        self.objects.forget(repository.key);
     }
 
     /// True for a path in the working tree of a repository: what is there is not looked at.
@@ -494,6 +557,12 @@ impl Engine {
         probed: &Result<Layout, ProbeError>,
     ) -> bool {
         let there = layout::identity(state.git_dir());
+        if let Ok(there) = there
+            && there != state.layout.identity
+            && there.resembles(&state.layout.identity)
+        {
+            self.renumber(repository, state, there);
+        }
         let is_same = there.as_ref().is_ok_and(|there| *there == state.layout.identity);
         let is_one = !matches!(probed, Err(ProbeError::NotARepository { .. }));
         if is_same && is_one {
@@ -577,6 +646,7 @@ impl Engine {
         self.problems.resolve(state.git_dir());
         self.polled.write().unwrap_or_else(PoisonError::into_inner).remove(&repository.key);
         lock(&self.troubled).remove(&repository.key);
+        lock(&self.pushing).remove(&repository.key);
         if state.create.take().is_some() {
             lock(&self.failing).remove(&repository.key);
             self.directory.remove(repository.key);
@@ -634,6 +704,18 @@ impl Engine {
         let root = root.path.as_os_str().as_bytes().to_vec();
         Some(NewRepository { root, path: path.into(), ..entry.to_new(state.layout.identity) })
     }
+}
+
+fn git_dir_of(row: &RepositoryRow) -> PathBuf {
+    let root = PathBuf::from(std::ffi::OsString::from_vec(row.root.clone()));
+    if row.path == b"." { root } else { root.join(std::ffi::OsStr::from_bytes(&row.path)) }
+}
+
+fn move_of(root: &Root, path: Vec<u8>, previous: Option<Box<[u8]>>) -> Unwritten {
+    let mut event = Event::of_repository(EventType::RepositoryMoved, Origin::Notify);
+    event.extra = Some(Box::new(Extra { previous, ..Extra::default() }));
+    let write = RepositoryWrite::Move { root: root.path.as_os_str().as_bytes().to_vec(), path };
+    Unwritten { write, events: vec![event] }
 }
 
 /// True for an error that says that there is nothing, and not that it cannot be told.

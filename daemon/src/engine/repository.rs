@@ -74,6 +74,8 @@ pub(crate) struct State {
     /// What hooks record; `None` where none are installed.
     pub(crate) hooks: Option<Box<Hooks>>,
     pub(crate) trouble: Option<Trouble>,
+    /// The log knows it by another identity.
+    pub(crate) is_renumbered: bool,
 }
 
 /// Since when looks have seen what is believed, or given up, when it lasts.
@@ -83,6 +85,8 @@ pub(crate) struct Waits {
     pub(crate) doubted: HashMap<RefName, Instant>,
     /// A whole look has seen deletions that nothing announced.
     pub(crate) doubted_whole: Option<Instant>,
+    /// `packed-refs` went away, which Git does to no repository that stays.
+    pub(crate) is_unpacked: bool,
     /// A look at everything, or at directories that came, has been put off for the sake of locks.
     pub(crate) settling: Option<Instant>,
     /// Locks that are there, and since when looks at everything have met them: so many of them as the board knows at most.
@@ -147,6 +151,7 @@ impl Repository {
             waits: None,
             hooks: None,
             trouble: None,
+            is_renumbered: false,
         };
         Self {
             key,

@@ -61,6 +61,7 @@ pub(super) fn look(
     }
     state.waits_no_longer(|waits| {
         waits.doubted_whole = None;
+        waits.is_unpacked = false;
         waits.doubted.clear();
         waits.mixed = None;
     });
@@ -290,7 +291,8 @@ fn doubt(
     pending: &Pending,
     why: Whole,
 ) -> bool {
-    let packed_replaced = pending.packed && state.git_dir().join("packed-refs").exists();
+    let is_packed = state.git_dir().join("packed-refs").exists();
+    let packed_replaced = pending.packed && is_packed;
     let reftable = state.layout.storage == refwatch_watcher::layout::RefStorage::Reftable;
     let doubtful = |seen: &Seen| match (&seen.look.before, &seen.look.after) {
         (Some(_), None) => !packed_replaced && !reftable,
@@ -301,8 +303,11 @@ fn doubt(
         return false;
     }
     let now = Instant::now();
-    let since = now.duration_since(*state.waits().doubted_whole.get_or_insert(now));
-    if since >= DOUBT && (since >= DOUBT_MAX || !state.is_being_removed(DOUBT)) {
+    let waits = state.waits();
+    let since = now.duration_since(*waits.doubted_whole.get_or_insert(now));
+    waits.is_unpacked = !is_packed && (pending.packed || waits.is_unpacked);
+    let goes_on = waits.is_unpacked || state.is_being_removed(DOUBT);
+    if since >= DOUBT && (since >= DOUBT_MAX || !goes_on) {
         return false;
     }
     engine.board.put_back_whole(repository.key, why, DOUBT + Duration::from_millis(5));

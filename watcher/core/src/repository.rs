@@ -19,3 +19,13 @@ pub struct FsIdentity {
     /// Birth time in nanoseconds since 1970, where the filesystem tells.
     pub birth_ns: Option<i64>,
 }
+
+impl FsIdentity {
+    /// True where nothing tells it from another one but the device number, which another mount or a start of the machine
+    /// may give anew, or a birth time that one of the two was not told. To be asked of one path at two times: elsewhere
+    /// another directory may have that number.
+    pub fn resembles(&self, other: &Self) -> bool {
+        let is_dated = self.birth_ns.is_some() && other.birth_ns.is_some();
+        self.ino == other.ino && (!is_dated || self.birth_ns == other.birth_ns)
+    }
+}

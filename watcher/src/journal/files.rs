@@ -67,7 +67,7 @@ impl<'a> Files<'a> {
             files.current = None;
         }
         if position.file.is_some()
-            && let Some(at) = identities.iter().position(|found| *found == position.file)
+            && let Some(at) = identities.iter().position(|found| is_of(*found, position))
             && let Some(found) = files.open(&names[at])?
             && holds(&found, position)
         {
@@ -104,7 +104,12 @@ pub(super) fn identity(directory: &OwnedFd, name: &[u8]) -> Option<FsIdentity> {
 }
 
 fn holds(source: &Source, position: &Position) -> bool {
-    position.file == Some(source.identity) && position.offset <= source.bytes
+    is_of(Some(source.identity), position) && position.offset <= source.bytes
+}
+
+/// True for the file that a position lies in, whatever the number of its device is now.
+fn is_of(file: Option<FsIdentity>, position: &Position) -> bool {
+    file.zip(position.file).is_some_and(|(file, known)| file.resembles(&known))
 }
 
 /// The names of rotated journals, the oldest first, without a gap.
