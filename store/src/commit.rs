@@ -47,6 +47,12 @@ pub enum Invalid {
         /// Its key.
         key: i64,
     },
+    /// A commit that it follows from failed.
+    #[error("an earlier commit of repository {key} failed, which this one follows from")]
+    Follows {
+        /// Its key.
+        key: i64,
+    },
     /// The repository is there already.
     #[error("repository {key} exists already")]
     RepositoryExists {

@@ -163,6 +163,9 @@ pub struct Commit {
     pub signature: SignatureWrite,
     /// How far its journal is explained; `None` leaves it.
     pub journal_position: Option<Vec<u8>>,
+    /// Commits of one repository with one generation follow from each other: behind one that failed all of them are refused,
+    /// until one with a greater number comes. `None` follows from no other.
+    pub generation: Option<u32>,
 }
 
 impl Commit {
@@ -177,6 +180,7 @@ impl Commit {
             refs: Vec::new(),
             signature: SignatureWrite::Keep,
             journal_position: None,
+            generation: None,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::checkpoint::{self, Checkpointer, Mode, Pressure};
 use crate::open::witness::Witness;
 use crate::read::pool::Pool;
 use crate::row::Meta;
-use crate::writer::{Done, Message, Published, Submitted, Writer};
+use crate::writer::{Broken, Done, Message, Published, Submitted, Writer};
 use crate::{
     Bounds, Commit, CommitError, Identity, Logged, Options, ReadError, Reader, RepositoryKey, RetainError,
     Retained, Stats,
@@ -84,6 +84,7 @@ impl Store {
             retention: options.retention,
             observer: options.observer,
             scratch: Vec::with_capacity(256),
+            broken: Broken::default(),
         };
         let writer = thread::Builder::new().name("store-writer".into()).spawn(move || writer.run())?;
         let checkpointer =

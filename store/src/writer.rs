@@ -1,5 +1,6 @@
 //! The writer thread: takes commits from the queue in order and makes them durable in groups.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,12 +9,12 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::checkpoint::Pressure;
-use crate::commit::{self, Applied, CommitError, Failure};
+use crate::commit::{self, Applied, CommitError, Failure, Invalid};
 use crate::open::witness::Witness;
 use crate::options::{GroupCommitted, Observer};
 use crate::retention::Step;
 use crate::row::{self, Position};
-use crate::{Commit, Logged, Retention};
+use crate::{Commit, Logged, RepositoryKey, Retention};
 
 /// Rows that one SQLite transaction takes before it is committed; a larger commit gets a transaction of its own.
 const GROUP_ROWS_MAX: usize = 8_192;
@@ -105,6 +106,33 @@ pub(crate) struct Writer {
     pub(crate) retention: Retention,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) scratch: Vec<u8>,
+    pub(crate) broken: Broken,
+}
+
+/// The generations of repositories of which a commit failed ([`crate::Commit::generation`]).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Broken(HashMap<RepositoryKey, u32>);
+
+impl Broken {
+    /// Refuses what follows from a commit that failed; a greater generation follows from none of them.
+    fn admit(&mut self, commit: &Commit) -> Result<(), CommitError> {
+        let (key, Some(generation)) = (commit.repository, commit.generation) else { return Ok(()) };
+        match self.0.get(&key) {
+            Some(failed) if *failed >= generation => Err(Invalid::Follows { key }.into()),
+            Some(_) => {
+                self.0.remove(&key);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn note(&mut self, commit: &Commit) {
+        if let Some(generation) = commit.generation {
+            let failed = self.0.entry(commit.repository).or_default();
+            *failed = generation.max(*failed);
+        }
+    }
 }
 
 impl Writer {
@@ -188,11 +216,12 @@ impl Writer {
 
     /// Writes a group in one transaction. On error nothing has changed, neither here nor in the file.
     fn transact(&mut self, group: &[Submitted]) -> Result<Vec<Result<Applied, CommitError>>, CommitError> {
+        let mut broken = self.broken.clone();
         let published = Arc::clone(&self.published);
         let _turn = published.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = Instant::now();
         let mut position = self.position;
-        let written = self.write_group(group, &mut position).and_then(|results| {
+        let written = self.write_group(group, &mut position, &mut broken).and_then(|results| {
             let committing = Instant::now();
             if results.iter().all(Result::is_err) {
                 self.rollback();
@@ -208,6 +237,7 @@ impl Writer {
                 return Err(CommitError::of_sqlite(&error));
             }
         };
+        self.broken = broken;
         let mut observed = GroupCommitted {
             commits: 0,
             events: position.last - self.position.last,
@@ -238,6 +268,7 @@ impl Writer {
         &mut self,
         group: &[Submitted],
         position: &mut Position,
+        broken: &mut Broken,
     ) -> rusqlite::Result<Vec<Result<Applied, CommitError>>> {
         let connection = &self.connection;
         let savepoints = group.len() > 1;
@@ -248,9 +279,14 @@ impl Writer {
                 connection.prepare_cached("SAVEPOINT one")?.execute(())?;
             }
             let before = *position;
-            let result = match commit::apply(connection, position, &submitted.commit, &mut self.scratch) {
+            let applied = match broken.admit(&submitted.commit) {
+                Ok(()) => commit::apply(connection, position, &submitted.commit, &mut self.scratch),
+                Err(error) => Err(Failure::Refused(error)),
+            };
+            let result = match applied {
                 Ok(applied) => Ok(applied),
                 Err(Failure::Refused(error)) => {
+                    broken.note(&submitted.commit);
                     *position = before;
                     if savepoints {
                         connection.prepare_cached("ROLLBACK TO one")?.execute(())?;
@@ -290,8 +326,9 @@ impl Writer {
         }
     }
 
-    fn fail(&self, group: Vec<Submitted>, error: &CommitError) {
+    fn fail(&mut self, group: Vec<Submitted>, error: &CommitError) {
         for submitted in group {
+            self.broken.note(&submitted.commit);
             self.count_failure(error);
             submitted.done.answer(Err(error.clone()));
         }

@@ -91,6 +91,28 @@ fn a_lock_of_a_crash_costs_its_wait_once_where_polled() {
 }
 
 #[test]
+fn a_slow_removal_is_no_return_to_what_is_packed_where_polled() {
+    let world = World::new();
+    let repo = world.repo_of_files("a.git");
+    let [one, two] = repo.history();
+    let lines = |oid: &str| -> String {
+        (0..10).map(|index| format!("update refs/heads/b{index} {oid}\n")).collect()
+    };
+    repo.update(&lines(&one));
+    repo.git(&["pack-refs", "--all"]);
+    repo.update(&lines(&two));
+    let options = Options::new(&world).flag("--watch-mode", "poll").flag("--poll-interval-ms", "20");
+    let stage = Stage::over(options, world, repo);
+    for index in 0..6 {
+        fs::remove_file(stage.repo.git_dir.join(format!("refs/heads/b{index}"))).expect("removed");
+        // Several polls fall in between.
+        std::thread::sleep(Duration::from_millis(15));
+    }
+    fs::remove_dir_all(&stage.repo.git_dir).expect("removed");
+    assert_eq!(stage.recorder.settle(&stage.client).types(), [Type::RepositoryDeleted]);
+}
+
+#[test]
 fn polling_finds_repositories_that_come_move_and_go() {
     let stage = polled(Flavour::PLAIN);
     let has = |recorder: &Recorder, kind: Type| {

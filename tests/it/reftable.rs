@@ -267,3 +267,29 @@ fn step(repo: &Repo, commits: &[String], random: &mut Random) {
         _ => repo.update(&lines),
     }
 }
+
+#[test]
+fn a_ref_that_came_and_went_before_it_came_says_so_with_logs() {
+    for is_packed in [false, true] {
+        let mut stage = Stage::of(Flavour::REFTABLE, |repo| {
+            repo.git(&["config", "core.logAllRefUpdates", "true"]);
+        });
+        let [one, two] = stage.repo.history();
+        stage.repo.update(&format!("create refs/heads/main {one}\n"));
+        stage.events();
+        stage.daemon.while_stopped(|| {
+            stage.repo.update(&format!("update refs/heads/main {two}\n"));
+            stage.repo.update(&format!("create refs/heads/x {one}\n"));
+            stage.repo.update("delete refs/heads/x\n");
+            stage.repo.update(&format!("create refs/heads/x {two}\n"));
+            if is_packed {
+                stage.repo.git(&["pack-refs", "--all"]);
+            }
+        });
+        let events = stage.events();
+        let of_x: Vec<_> = events.iter().filter(|event| event.ref_name == "refs/heads/x").collect();
+        let is_said = of_x.len() >= 3 || of_x.iter().any(|event| event.coalesced);
+        assert!(is_said, "packed: {is_packed}: passed over in silence: {of_x:#?}");
+        stage.validate();
+    }
+}

@@ -179,8 +179,8 @@ impl Notifier {
         }
     }
 
-    /// Waits until every notification that the kernel had queued before the call has been posted to the board, or
-    /// until `deadline`. Returns whether that was so.
+    /// Waits until every notification that the kernel had queued before the call has been posted to the board, or that it
+    /// was lost, or until `deadline`. Returns whether that was so.
     pub fn fence(&self, deadline: Instant) -> bool {
         self.begin_fence().wait(deadline)
     }
@@ -246,7 +246,7 @@ impl<'a> Fence<'a> {
     }
 
     /// Waits until everything that was queued before the mark has been posted to the board, or until `deadline`.
-    /// Returns whether that was so.
+    /// Returns whether that was so; what was lost has been posted as that.
     pub fn wait(mut self, deadline: Instant) -> bool {
         while let Some(number) = self.number {
             let mut passed = self.shared.passed();

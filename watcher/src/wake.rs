@@ -77,6 +77,8 @@ pub struct Pending {
     pub unsettled: bool,
     /// When the first of these was posted.
     pub since: Option<Instant>,
+    /// [`Board::losses`] when it was taken.
+    pub losses: u64,
 }
 
 /// What is known of the changes of one ref file.
@@ -218,6 +220,10 @@ struct Inner {
     settling: HashSet<RepositoryKey>,
     roots: HashSet<Box<[u8]>>,
     overflow: bool,
+    /// How often notifications were lost.
+    losses: u64,
+    /// Not every repository has been told of the last loss yet.
+    is_lossy: bool,
     /// A worker looks at roots or handles an overflow.
     roots_running: bool,
     roots_ticket: Option<u64>,
@@ -394,11 +400,18 @@ impl Board {
     pub fn post_overflow(&self) {
         let mut inner = self.lock();
         inner.overflow = true;
+        inner.losses += 1;
+        inner.is_lossy = true;
         inner.note_roots();
         for slot in inner.slots.values_mut() {
             slot.locks = Locks { next: slot.locks.next, ..Locks::default() };
         }
         self.work.notify_one();
+    }
+
+    /// How often notifications were lost so far. What was lost since a look began may have been of what it looks at.
+    pub fn losses(&self) -> u64 {
+        self.lock().losses
     }
 
     /// Takes back the wakes of one ref that came after its worker had read it. Also says whether locks are left that were
@@ -452,8 +465,15 @@ impl Board {
                 }
                 // Also a look that nobody waited for is waited for once it runs: what it takes over must not be missed.
                 inner.give_ticket(key);
+                let (losses, is_lossy) = (inner.losses, inner.is_lossy);
                 let slot = inner.slots.get_mut(&key).expect("BUG: a queued repository has a slot");
-                return Work::Repository(key, slot.take());
+                let mut pending = slot.take();
+                pending.losses = losses;
+                if is_lossy {
+                    // What is named may be less than what happened.
+                    pending.whole = pending.whole.max(Some(Whole::Overflow));
+                }
+                return Work::Repository(key, pending);
             }
             inner = match next {
                 Some(at) => {
@@ -486,6 +506,7 @@ impl Board {
         inner.roots_running = false;
         inner.roots_running_ticket = None;
         inner.roots_generation += 1;
+        inner.is_lossy &= inner.overflow;
         self.work.notify_one();
         drop(inner);
         self.idle.notify_all();

@@ -48,6 +48,7 @@ impl Engine {
     fn commit_of(&self, repository: &Repository, job: &mut Job) -> Commit {
         let mut commit = Commit::new(repository.key, job.observed_at_us);
         commit.signature = job.signature;
+        commit.generation = Some(job.generation);
         commit.journal_position = job.journal.take();
         commit.repository_write = job.write.take();
         commit.baseline = job.known;
@@ -130,9 +131,12 @@ impl Engine {
         for repository in unburied {
             let unwritten = lock(&self.failing).remove(&repository.key).unwrap_or_default();
             if repository.created.load(Ordering::Acquire) {
-                let state = repository.lock();
+                let mut state = repository.lock();
+                state.generation += 1;
                 for unwritten in unwritten {
-                    self.submit(&repository, Job::of_unwritten(&state, unwritten));
+                    let generation = state.generation;
+                    let job = Job { generation, ..Job::of_unwritten(&state, unwritten) };
+                    self.submit(&repository, job);
                 }
             }
         }

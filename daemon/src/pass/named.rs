@@ -107,7 +107,7 @@ pub(super) fn look(
         add(&mut names, hooks.names());
     }
     let readings = read(state, names)?;
-    let mut judged = judge(engine, repository, state, readings)?;
+    let mut judged = judge(engine, repository, state, readings, pending.losses)?;
     renamed.append(&mut judged.unknown);
     for directory in renamed.iter().filter(|renamed| !pending.directories.contains_key(*renamed)) {
         look_below(engine, repository, state, directory, &mut below)?;
@@ -124,7 +124,7 @@ pub(super) fn look(
     below.retain(|reading| !pending.names.contains_key(reading.name.as_bytes()));
     known.retain(|name| !pending.names.contains_key(name));
     judged.again.extend(known.into_iter().map(|name| (name, Named::default())));
-    let found = judge(engine, repository, state, below)?;
+    let found = judge(engine, repository, state, below, pending.losses)?;
     judged.seen.extend(found.seen);
     judged.again.extend(found.again);
     let unjudged: BTreeSet<RefName> =
@@ -195,12 +195,13 @@ struct Met {
     unfinished: bool,
 }
 
-/// Compares readings with what is known.
+/// Compares readings with what is known. `losses` were known when the look began.
 fn judge(
     engine: &Engine,
     repository: &Repository,
     state: &mut State,
     readings: Vec<Reading>,
+    losses: u64,
 ) -> Result<Judged, ReadError> {
     let mut judged = Judged::default();
     // What was put in place before it was read is told when this is over: by then a second value has shown itself.
@@ -208,7 +209,8 @@ fn judge(
     let fence = engine.notifier.as_ref().filter(|_| named).map(Notifier::begin_fence);
     engine.metrics.refs_read.add(readings.len() as u64);
     let known = known(engine, repository, readings.iter().map(|reading| &reading.name))?;
-    let told = fence.is_none_or(|fence| fence.wait(Instant::now() + BEHIND_MAX));
+    let told =
+        fence.is_none_or(|fence| fence.wait(Instant::now() + BEHIND_MAX)) && engine.board.losses() == losses;
     let until = Instant::now() + BEHIND_MAX;
     let mut met = Met::default();
     let mut counts = Vec::new();
@@ -227,7 +229,7 @@ fn judge(
         }
         state.doubts_no_longer(&name);
         let late = match named {
-            Some(_) if told => late(engine, repository, state, &name, after.as_ref(), until),
+            Some(_) if told => late(engine, repository, state, &name, after.as_ref(), until, losses),
             Some(_) | None => Late::Nothing,
         };
         // The value that was read may be any of those but the last.
@@ -320,7 +322,7 @@ fn is_doubtful(
 }
 
 /// True when a ref has no file of its own: what was read of it comes from `packed-refs`.
-fn is_only_packed(state: &State, name: &RefName) -> bool {
+pub(super) fn is_only_packed(state: &State, name: &RefName) -> bool {
     state.layout.storage == RefStorage::Files && state.path_of(name).symlink_metadata().is_err()
 }
 
@@ -349,6 +351,7 @@ fn late(
     name: &RefName,
     after: Option<&RefState>,
     until: Instant,
+    losses: u64,
 ) -> Late {
     let Some((mut named, unfinished)) = engine.board.recall(repository.key, name.as_bytes()) else {
         return Late::Nothing;
@@ -362,7 +365,8 @@ fn late(
         return Late::Same { named, unfinished };
     }
     // The value now may be yet a later one, and the one that was read the one before: then that is told by now.
-    let told = engine.notifier.as_ref().is_some_and(|notifier| notifier.fence(until));
+    let told = engine.notifier.as_ref().is_some_and(|notifier| notifier.fence(until))
+        && engine.board.losses() == losses;
     named.count += u32::from(!told);
     if let Some((later, _)) = engine.board.recall(repository.key, name.as_bytes()) {
         named = Named { count: named.count + later.count, locked: later.locked };

@@ -12,7 +12,7 @@ use refwatch_watcher::layout;
 use refwatch_watcher::scan::{self, Lock, Scan};
 use refwatch_watcher::wake::{LOCKS_MAX, Pending, Whole};
 
-use super::{PassError, Seen, journal, origin_of, state_of};
+use super::{PassError, Seen, journal, named, origin_of, state_of};
 use crate::engine::{DOUBT, DOUBT_MAX, Engine, Job, Overlaid, Repository, State};
 
 /// How long a whole look that saw locks waits before it looks again.
@@ -297,6 +297,10 @@ fn doubt(
     let doubtful = |seen: &Seen| match (&seen.look.before, &seen.look.after) {
         (Some(_), None) => !packed_replaced && !reftable,
         (before, Some(RefState::Broken { .. })) => !before.as_ref().is_some_and(RefState::is_broken),
+        // Its own file may have gone, so that an older value shows from `packed-refs`.
+        (Some(RefState::Good(old)), Some(RefState::Good(new))) => {
+            old != new && !packed_replaced && named::is_only_packed(state, &seen.look.name)
+        }
         (None | Some(_), _) => false,
     };
     if !seen.iter().any(doubtful) {

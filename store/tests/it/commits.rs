@@ -322,8 +322,26 @@ fn a_full_disk_is_told_and_survived() {
             .unwrap();
     }
     store.flush().unwrap();
-    let results = std::mem::take(&mut *results.lock().unwrap());
-    assert_eq!(results, [Err(CommitError::Full), Ok(0), Err(CommitError::Full)]);
+    let taken = std::mem::take(&mut *results.lock().unwrap());
+    assert_eq!(taken, [Err(CommitError::Full), Ok(0), Err(CommitError::Full)]);
+    // One that follows from the large one does not go through without it, until the caller has started over.
+    let touch = |generation| Commit {
+        signature: SignatureWrite::Set(Some(7)),
+        generation,
+        ..Commit::new(key, NOW_US)
+    };
+    let large = Commit { generation: Some(1), ..branches(key, next, 5_000) };
+    for commit in [large, touch(Some(1)), touch(None), touch(Some(2)), touch(Some(1)), touch(Some(2))] {
+        let results = Arc::clone(&results);
+        store
+            .submit(commit, move |result| results.lock().unwrap().push(result.map(|logged| logged.len())))
+            .unwrap();
+    }
+    store.flush().unwrap();
+    let taken = std::mem::take(&mut *results.lock().unwrap());
+    let follows = || Err(Invalid::Follows { key }.into());
+    assert_eq!(taken, [Err(CommitError::Full), follows(), Ok(0), Ok(0), Ok(0), Ok(0)]);
+    assert_eq!(store.commit(touch(Some(1))), Ok(Vec::new()), "nothing is remembered of what was overcome");
     assert_eq!(store.read().unwrap().repository(key).unwrap().unwrap().signature, Some(7));
     assert_eq!(events_after(&store, 0, usize::MAX).unwrap().len() as u64, before.last, "readers go on");
 

@@ -26,5 +26,6 @@ fn a_mark_that_is_lost_with_what_overflows_is_made_anew() {
         notifier.begin_fence()
     };
     assert!(fence.wait(Instant::now() + Duration::from_secs(60)), "the mark is lost");
+    assert_eq!(notifier.shared.board.losses(), notifier.counts().overflows.load(Ordering::Relaxed));
     assert!(notifier.counts().overflows.load(Ordering::Relaxed) > 0, "nothing was lost");
 }

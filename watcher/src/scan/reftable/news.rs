@@ -160,19 +160,25 @@ fn steps(said: Said) -> Vec<Step> {
             steps.entry(at).or_default().changes.push(change);
         };
         let logged = values(&logs, update, observed.as_ref());
+        // The log of a ref goes with it: one that comes may have come and gone before, which takes two indices.
+        let from_logged = |index: u64, old: Option<ObjectId>| match old {
+            None if index > after + 2 => From::Unknown,
+            None | Some(_) => From::Value(old),
+        };
         let (last, earlier) = match logged.split_last() {
             Some((last, earlier)) => (Some(*last), earlier),
             None => (None, &[][..]),
         };
         for (update, old, new) in earlier {
             let observed = new.map(|id| Observed::Good(Target::Direct(id)));
-            let change = Change { name: name.clone(), observed, peeled: None, from: From::Value(*old) };
+            let change =
+                Change { name: name.clone(), observed, peeled: None, from: from_logged(*update, *old) };
             add(*update, change);
         }
         let from = match last {
             // Nothing else can have changed it since.
             _ if update == after + 1 => From::Known,
-            Some((_, old, _)) => From::Value(old),
+            Some((index, old, _)) => from_logged(index, old),
             None => From::Unknown,
         };
         add(update, Change { name, observed, peeled, from });
@@ -512,6 +518,9 @@ mod tests {
         // Made meanwhile.
         let logs = [(10, b'0', b'b'), (12, b'b', b'd')];
         assert_eq!(told(8, 12, vec![said("refs/heads/a", 12, b'd', &logs)]), "a:0>b | a:b>d");
+        // Or made, deleted and made anew: the log of the first went with it.
+        let logs = [(11, b'0', b'b'), (12, b'b', b'd')];
+        assert_eq!(told(8, 12, vec![said("refs/heads/a", 12, b'd', &logs)]), "a:?>b | a:b>d");
         // Renamed to it: the log says so by an end that was none.
         let logs = [(9, b'd', b'0'), (10, b'0', b'd')];
         assert_eq!(told(8, 10, vec![said("refs/heads/a", 10, b'd', &logs)]), "a:0>d");
