@@ -134,6 +134,8 @@ pub(crate) struct Engine {
     pub(crate) looked: AtomicU64,
     /// Repositories whose last commit failed, and what of it does not follow from their files, in order.
     pub(crate) failing: Mutex<HashMap<RepositoryKey, Vec<Unwritten>>>,
+    /// Repositories that the log knows below roots that are none any more: they may be met below another one.
+    pub(crate) unserved: Mutex<HashMap<FsIdentity, RepositoryKey>>,
     /// Repositories with pushes that may end without a record.
     pub(crate) pushing: Mutex<HashSet<RepositoryKey>>,
     /// Repositories that could not be looked at the last time.
@@ -182,6 +184,7 @@ impl Engine {
             scanned: AtomicBool::new(false),
             looked: AtomicU64::new(0),
             failing: Mutex::default(),
+            unserved: Mutex::default(),
             pushing: Mutex::default(),
             troubled: Mutex::default(),
             unburied: Mutex::default(),

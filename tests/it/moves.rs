@@ -440,3 +440,28 @@ fn a_link_that_is_left_where_a_repository_was_does_not_hide_that_it_moved() {
         validate::all(&recording, &client.on_disk(&[&moved]));
     }
 }
+
+#[test]
+fn a_root_that_is_renamed_with_its_setting_keeps_what_is_below_it() {
+    let world = World::new();
+    let (repo, commits) = prepared(&world, "team/a.git");
+    let [first, second] = ["first", "second"].map(|name| world.beside(name));
+    fs::rename(&world.root, &first).expect("renamed");
+    fs::create_dir(&world.root).expect("made");
+    let mut daemon = Options::new(&world).root(first.clone()).start();
+    let client = daemon.client();
+    let mut recorder = client.record_snapshot();
+    let id = client.repositories()[0].id.clone();
+    daemon.stop();
+    fs::rename(&first, &second).expect("renamed");
+    let moved = Repo::at(second.join("team/a.git"), "team/a.git", repo.flavour);
+    moved.update(&format!("update refs/heads/main {}\n", commits[1]));
+    let daemon = Options::new(&world).root(second).start();
+    let client = daemon.client();
+    recorder.resume(&client);
+    let recording = recorder.settle(&client);
+    assert_eq!(recording.types(), [Type::RepositoryMoved, Type::BranchUpdated]);
+    let repositories = client.repositories();
+    assert_eq!(repositories.iter().map(|known| &*known.id).collect::<Vec<_>>(), [&*id], "{repositories:?}");
+    validate::all(&recording, &client.on_disk(&[&moved]));
+}

@@ -20,7 +20,7 @@ use refwatch_watcher::notify::{Notifier, WatchError};
 use refwatch_watcher::wake::{Board, Wake, Whole};
 use refwatch_watcher::{scan, signature};
 
-use super::{DOUBT, DOUBT_MAX, Engine, Job, Parts, Repository, Root, State, Unwritten, lock};
+use super::{DOUBT, DOUBT_MAX, Engine, Followed, Job, Parts, Repository, Root, State, Unwritten, lock};
 use crate::directory::{Entry, Health, Watched};
 use crate::pass::Hooks;
 use crate::settings::WatchMode;
@@ -59,42 +59,78 @@ impl Engine {
         self.store.read()?.for_each_repository(|row| {
             let root = self.root_of(&row);
             let entry = self.entry_of(&row, root);
-            let serves = row.state == RepositoryState::Active && root.is_some();
             self.directory.put(entry);
-            if !serves {
+            if row.state != RepositoryState::Active {
                 return;
             }
-            let git_dir = git_dir_of(&row);
+            if root.is_none() {
+                // Without its birth time another one may have its number by now.
+                if row.identity.birth_ns.is_some() {
+                    lock(&self.unserved).insert(row.identity, row.key);
+                }
+                return;
+            }
             let mut identity = row.identity;
             if let Some(dev) = devices.get(&row.identity.dev)
-                && layout::identity(&git_dir).ok() != Some(row.identity)
+                && layout::identity(&git_dir_of(&row)).ok() != Some(row.identity)
             {
                 // Wherever it is now: it may have moved as well.
                 identity.dev = *dev;
             }
-            let layout = Layout {
-                git_dir: git_dir.into(),
-                identity,
-                storage: row.ref_storage,
-                format: row.object_format,
-                bareness: row.bareness,
-                mirror: false,
-            };
-            followed.by_path.insert(Arc::clone(&layout.git_dir), row.key);
-            followed.by_identity.insert(identity, row.key);
-            let repository = Repository::new(row.key, layout);
-            repository.lock().is_renumbered = identity != row.identity;
-            repository.lock().signature = row.signature;
-            repository.lock().hooks = row
-                .journal_position
-                .map(|bytes| Box::new(Hooks::from_saved(bytes, row.object_format, &self.settings.hooks)));
-            repository.created.store(true, Ordering::Relaxed);
-            if let Some(notifier) = &self.notifier {
-                notifier.register(Arc::clone(&repository.lock().layout.git_dir), row.key);
-            }
-            followed.by_key.insert(row.key, Arc::new(repository));
+            self.follow(&mut followed, row, identity);
         })?;
         Ok(())
+    }
+
+    /// Follows a repository that the log knows, where the log has it.
+    fn follow(&self, followed: &mut Followed, row: RepositoryRow, identity: FsIdentity) -> Arc<Repository> {
+        let layout = Layout {
+            git_dir: git_dir_of(&row).into(),
+            identity,
+            storage: row.ref_storage,
+            format: row.object_format,
+            bareness: row.bareness,
+            mirror: false,
+        };
+        followed.by_path.insert(Arc::clone(&layout.git_dir), row.key);
+        followed.by_identity.insert(identity, row.key);
+        if let Some(notifier) = &self.notifier {
+            notifier.register(Arc::clone(&layout.git_dir), row.key);
+        }
+        let repository = Arc::new(Repository::new(row.key, layout));
+        {
+            let mut state = repository.lock();
+            state.is_renumbered = identity != row.identity;
+            state.signature = row.signature;
+            state.hooks = row
+                .journal_position
+                .map(|bytes| Box::new(Hooks::from_saved(bytes, row.object_format, &self.settings.hooks)));
+        }
+        repository.created.store(true, Ordering::Relaxed);
+        followed.by_key.insert(row.key, Arc::clone(&repository));
+        repository
+    }
+
+    /// The repository of an identity that the log knows below a root that is none any more.
+    fn unserved(&self, identity: FsIdentity) -> Option<RepositoryRow> {
+        let key = *lock(&self.unserved).get(&identity)?;
+        let row = self.store.read().and_then(|reader| reader.repository(key));
+        row.inspect_err(|error| tracing::error!(%error, "a repository cannot be looked up")).ok().flatten()
+    }
+
+    /// Follows a repository that the log knows below a root that is none any more, and that is here now.
+    fn serve_again(self: &Arc<Self>, root: &Root, git_dir: &Path, row: RepositoryRow) {
+        let identity = row.identity;
+        if lock(&self.unserved).remove(&identity).is_none() {
+            // Another thread met it at the same time.
+            return;
+        }
+        let repository = {
+            let mut followed = self.followed.write().unwrap_or_else(PoisonError::into_inner);
+            self.follow(&mut followed, row, identity)
+        };
+        let mut state = repository.lock();
+        self.move_to(root, &repository, &mut state, git_dir);
     }
 
     /// The devices that have other numbers than when repositories were last looked at, and these numbers: a start of the
@@ -397,6 +433,10 @@ impl Engine {
             self.board.post_root(git_dir.as_os_str().as_bytes());
             return;
         }
+        if let Some(row) = self.unserved(identity) {
+            self.serve_again(root, git_dir, row);
+            return;
+        }
         let relative = match git_dir.strip_prefix(&*root.path) {
             Ok(relative) if !relative.as_os_str().is_empty() => relative,
             Ok(_) | Err(_) => Path::new("."),
@@ -487,7 +527,8 @@ impl Engine {
         self.objects.forget(repository.key);
         self.problems.resolve(&before);
         self.problems.resolve(&git_dir);
-        let previous = self.place_of(&before).map(|(_, path)| path);
+        let known = || self.directory.get(repository.key).map(|known| known.path.clone());
+        let previous = self.place_of(&before).map(|(_, path)| path).or_else(known);
         let layout = Layout { git_dir, ..state.layout.clone() };
         repository.lay_out(state, layout);
         state.waits_no_longer(|waits| waits.gone = None);
