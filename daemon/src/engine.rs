@@ -135,6 +135,7 @@ pub(crate) struct Engine {
     /// Repositories whose last commit failed, and what of it does not follow from their files, in order.
     pub(crate) failing: Mutex<HashMap<RepositoryKey, Vec<Unwritten>>>,
     /// Repositories that the log knows below roots that are none any more: they may be met below another one.
+    /// By identity without the number of the device.
     pub(crate) unserved: Mutex<HashMap<FsIdentity, RepositoryKey>>,
     /// Repositories with pushes that may end without a record.
     pub(crate) pushing: Mutex<HashSet<RepositoryKey>>,

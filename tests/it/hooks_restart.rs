@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use refwatch_proto::v1::{GitEvent, GitEventType as Type, Origin, RefChange, RejectionStage};
-use refwatch_tests::{DEADLINE, Daemon, Flavour, Options, Repo, Source, World, validate};
+use refwatch_tests::{DEADLINE, Daemon, Flavour, Options, Repo, Source, World, http, validate};
 
 /// The events since a sequence, once all that is on disk has come.
 fn events_since(daemon: &Daemon, base: u64) -> Vec<GitEvent> {
@@ -248,4 +248,31 @@ fn what_a_push_was_refused_is_not_its_doing_where_another_brought_it_later() {
     let moved = events.iter().filter(|event| event.change() != RefChange::Unspecified);
     let moved: Vec<_> = moved.map(|event| (&*event.old_oid, &*event.new_oid)).collect();
     assert_eq!(moved, [(&*three, &*two), (&*two, &*one)], "{events:#?}");
+}
+
+#[test]
+fn what_was_recorded_is_told_once_where_the_device_has_another_number_at_the_next_start() {
+    let world = World::new();
+    let (repo, source, mut daemon, [_, two]) = found_unchanged(&world);
+    daemon.restart();
+    source.push(&repo, &[&format!("{two}:refs/heads/other")]);
+    let last = daemon.client().sync().last_sequence;
+    daemon.stop();
+    let database = rusqlite::Connection::open(world.database()).expect("opened");
+    let position = |row: &rusqlite::Row<'_>| row.get::<_, Vec<u8>>(0);
+    let mut saved = database
+        .query_row("SELECT journal_position FROM repositories", (), position)
+        .expect("how far the journal was read");
+    // Version and length of what is saved, version and flags of the position: next is what said the device once.
+    saved[4] ^= 1;
+    let changed = database.execute("UPDATE repositories SET dev = dev + 1, journal_position = ?1", [saved]);
+    assert_eq!(changed.expect("altered"), 1);
+    drop(database);
+    daemon.restart();
+    assert_eq!(events_since(&daemon, last), []);
+    let refused = http::metric(daemon.http(), r#"refwatch_anomalies_total{kind="journal_lost"}"#);
+    assert_eq!(refused.unwrap_or_default(), 0.0, "the journal is the one that was read");
+    repo.update("delete refs/heads/other\n");
+    let events = events_since(&daemon, last);
+    assert_eq!(events.iter().map(|event| event.origin()).collect::<Vec<_>>(), [Origin::Hook], "{events:#?}");
 }

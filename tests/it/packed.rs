@@ -1,6 +1,6 @@
 //! A long `packed-refs`: what changed in it is found without a look at the rest.
 
-use refwatch_proto::v1::{GitEventType as Type, RefChange};
+use refwatch_proto::v1::{GetPositionRequest, GitEventType as Type, RefChange};
 use refwatch_tests::{Flavour, Options, World, http};
 
 use crate::stage::{Stage, list};
@@ -51,5 +51,27 @@ fn one_change_of_a_long_packed_refs_looks_at_that_ref() {
     let events = stage.events();
     let moved = events.iter().filter(|event| event.change() == RefChange::Updated).count();
     assert_eq!(moved, 20_000 - 5);
+    stage.validate();
+}
+
+#[test]
+fn a_writer_that_removes_packed_refs_with_its_last_ref_is_not_waited_for() {
+    let mut stage = Stage::of_files();
+    let [one, two] = stage.repo.history();
+    stage.repo.update(&format!("create refs/heads/topic {one}\n"));
+    stage.repo.git(&["pack-refs", "--all"]);
+    stage.events();
+    stage.repo.gix(&["edit", "refs/heads/topic=delete"]);
+    assert!(!stage.repo.git_dir.join("packed-refs").exists());
+    // Less than what a removal of the repository is waited for, and more than any look takes.
+    let asked = GetPositionRequest { sync: true, timeout_ms: 5_000, ..GetPositionRequest::default() };
+    stage.client.position(asked).expect("told in time");
+    stage.repo.update(&format!("create refs/heads/other {two}\n"));
+    let told: Vec<_> = stage
+        .events()
+        .into_iter()
+        .map(|event| (event.r#type(), event.transaction.expect("one").size))
+        .collect();
+    assert_eq!(told, [(Type::BranchDeleted, 1), (Type::BranchCreated, 1)]);
     stage.validate();
 }

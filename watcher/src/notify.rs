@@ -427,6 +427,11 @@ fn wake_of(relative: &[u8], happened: Happened, directory: bool) -> Option<Wake<
         // What hooks record in one that came is not watched yet.
         b"" | b"refs" | b"objects" | b"reftable" | b"refwatch" => Some(Wake::Structure),
         b"packed-refs" => Some(Wake::Packed),
+        b"packed-refs.lock" => match happened {
+            Happened::Came => Some(Wake::PackedLocked),
+            Happened::Went => Some(Wake::PackedUnlocked),
+            Happened::Written | Happened::Left => None,
+        },
         b"config" => Some(Wake::Config),
         b"worktrees" => Some(of_directory(relative)),
         b"refwatch/journal" => Some(Wake::Journal),

@@ -61,8 +61,10 @@ pub struct Pending {
     /// Directories that appeared or went away, relative to the git directory; true for those that appeared, whatever
     /// became of them since.
     pub directories: BTreeMap<Box<[u8]>, bool>,
-    /// `packed-refs` was replaced.
+    /// `packed-refs` was replaced, or went away.
     pub packed: bool,
+    /// Its lock had been taken: somebody does so by the rules.
+    pub packed_locked: bool,
     /// Tables came into a stack of them, or were compacted.
     pub tables: bool,
     /// `config` was replaced.
@@ -123,6 +125,10 @@ pub enum Wake<'a> {
     DirectoryWent(&'a [u8]),
     /// `packed-refs` was replaced or removed.
     Packed,
+    /// The lock of `packed-refs` appeared.
+    PackedLocked,
+    /// The lock of `packed-refs` was removed.
+    PackedUnlocked,
     /// The list of a stack of tables was replaced.
     Tables,
     /// `config` was replaced.
@@ -277,16 +283,22 @@ impl Board {
             Wake::DirectoryCame(path) => slot.add_directory(path.into(), true),
             Wake::DirectoryWent(path) => slot.add_directory(path.into(), false),
             Wake::Packed => slot.rest.packed = true,
+            Wake::PackedLocked => {
+                slot.rest.packed_locked = true;
+                return;
+            }
+            Wake::PackedUnlocked => slot.rest.packed_locked &= slot.rest.packed,
             Wake::Tables => slot.rest.tables = true,
             Wake::Config => slot.rest.config = true,
             Wake::Structure => slot.rest.structure = true,
             Wake::Journal => slot.journal = true,
             Wake::Whole(why) => slot.add_whole(why),
         }
-        if !matches!(wake, Wake::Unlocked(_) | Wake::Placed(_) | Wake::Touched(_) | Wake::Journal) {
+        let is_end_of_lock = matches!(wake, Wake::Unlocked(_) | Wake::PackedUnlocked);
+        if !is_end_of_lock && !matches!(wake, Wake::Placed(_) | Wake::Touched(_) | Wake::Journal) {
             slot.rest_barrier = slot.locks.next;
         }
-        if !matches!(wake, Wake::Unlocked(_)) {
+        if !is_end_of_lock {
             inner.give_ticket(key);
         }
         self.schedule(&mut inner, key);
@@ -405,6 +417,7 @@ impl Board {
         inner.note_roots();
         for slot in inner.slots.values_mut() {
             slot.locks = Locks { next: slot.locks.next, ..Locks::default() };
+            slot.rest.packed_locked = false;
         }
         self.work.notify_one();
     }
@@ -597,7 +610,7 @@ impl Board {
         let now = Instant::now();
         let Some(slot) = inner.slots.get_mut(&key) else { return };
         if slot.is_empty() {
-            if slot.state == State::Idle && slot.locks.is_empty() {
+            if slot.state == State::Idle && slot.locks.is_empty() && !slot.rest.packed_locked {
                 inner.slots.remove(&key);
                 inner.give_back_room();
             }
@@ -791,6 +804,8 @@ impl Slot {
         let mut taken = Pending::default();
         if self.rest_barrier <= oldest {
             taken = std::mem::take(&mut self.rest);
+            // Kept for what its holder does yet.
+            self.rest.packed_locked = taken.packed_locked && !taken.packed;
         }
         taken.journal = std::mem::take(&mut self.journal) || is_due;
         if is_due {

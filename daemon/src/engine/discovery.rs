@@ -66,7 +66,7 @@ impl Engine {
             if root.is_none() {
                 // Without its birth time another one may have its number by now.
                 if row.identity.birth_ns.is_some() {
-                    lock(&self.unserved).insert(row.identity, row.key);
+                    lock(&self.unserved).insert(anywhere(row.identity), row.key);
                 }
                 return;
             }
@@ -113,15 +113,14 @@ impl Engine {
 
     /// The repository of an identity that the log knows below a root that is none any more.
     fn unserved(&self, identity: FsIdentity) -> Option<RepositoryRow> {
-        let key = *lock(&self.unserved).get(&identity)?;
+        let key = *lock(&self.unserved).get(&anywhere(identity))?;
         let row = self.store.read().and_then(|reader| reader.repository(key));
         row.inspect_err(|error| tracing::error!(%error, "a repository cannot be looked up")).ok().flatten()
     }
 
     /// Follows a repository that the log knows below a root that is none any more, and that is here now.
-    fn serve_again(self: &Arc<Self>, root: &Root, git_dir: &Path, row: RepositoryRow) {
-        let identity = row.identity;
-        if lock(&self.unserved).remove(&identity).is_none() {
+    fn serve_again(self: &Arc<Self>, root: &Root, git_dir: &Path, identity: FsIdentity, row: RepositoryRow) {
+        if lock(&self.unserved).remove(&anywhere(identity)).is_none() {
             // Another thread met it at the same time.
             return;
         }
@@ -434,7 +433,7 @@ impl Engine {
             return;
         }
         if let Some(row) = self.unserved(identity) {
-            self.serve_again(root, git_dir, row);
+            self.serve_again(root, git_dir, identity, row);
             return;
         }
         let relative = match git_dir.strip_prefix(&*root.path) {
@@ -745,6 +744,11 @@ impl Engine {
         let root = root.path.as_os_str().as_bytes().to_vec();
         Some(NewRepository { root, path: path.into(), ..entry.to_new(state.layout.identity) })
     }
+}
+
+/// What is left of an identity on a device that may have another number now.
+const fn anywhere(identity: FsIdentity) -> FsIdentity {
+    FsIdentity { dev: 0, ..identity }
 }
 
 fn git_dir_of(row: &RepositoryRow) -> PathBuf {

@@ -304,10 +304,17 @@ impl Engine {
                 if job.generation == state.generation {
                     self.submit(&repository, job);
                 } else {
-                    // What it follows from never got into the log: its refs are looked at anew.
-                    lock(&self.failing).entry(repository.key).or_default().extend(job.into_unwritten());
-                    repository.failed.store(true, Ordering::Release);
-                    self.board.post_later(repository.key, Whole::Retry, RETRY_FIRST);
+                    // What it follows from never got into the log: its refs are looked at anew, while it is there.
+                    let is_followed = self.repository(repository.key).is_some();
+                    let unwritten = job.into_unwritten();
+                    if !is_followed && unwritten.is_some() {
+                        lock(&self.unburied).push(Arc::clone(&repository));
+                    }
+                    if is_followed || unwritten.is_some() {
+                        lock(&self.failing).entry(repository.key).or_default().extend(unwritten);
+                        repository.failed.store(true, Ordering::Release);
+                        self.board.post_later(repository.key, Whole::Retry, RETRY_FIRST);
+                    }
                 }
                 match state.held.pop_front() {
                     Some(next) => job = next,

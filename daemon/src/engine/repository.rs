@@ -85,7 +85,7 @@ pub(crate) struct Waits {
     pub(crate) doubted: HashMap<RefName, Instant>,
     /// A whole look has seen deletions that nothing announced.
     pub(crate) doubted_whole: Option<Instant>,
-    /// `packed-refs` went away, which Git does to no repository that stays.
+    /// `packed-refs` went away without its lock, which nobody does to a repository that stays.
     pub(crate) is_unpacked: bool,
     /// A look at everything, or at directories that came, has been put off for the sake of locks.
     pub(crate) settling: Option<Instant>,

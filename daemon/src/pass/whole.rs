@@ -309,7 +309,8 @@ fn doubt(
     let now = Instant::now();
     let waits = state.waits();
     let since = now.duration_since(*waits.doubted_whole.get_or_insert(now));
-    waits.is_unpacked = !is_packed && (pending.packed || waits.is_unpacked);
+    let went = pending.packed && !pending.packed_locked;
+    waits.is_unpacked = !is_packed && (went || waits.is_unpacked);
     let goes_on = waits.is_unpacked || state.is_being_removed(DOUBT);
     if since >= DOUBT && (since >= DOUBT_MAX || !goes_on) {
         return false;

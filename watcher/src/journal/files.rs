@@ -67,7 +67,7 @@ impl<'a> Files<'a> {
             files.current = None;
         }
         if position.file.is_some()
-            && let Some(at) = identities.iter().position(|found| is_of(*found, position))
+            && let Some(at) = identities.iter().position(|found| *found == position.file)
             && let Some(found) = files.open(&names[at])?
             && holds(&found, position)
         {
@@ -100,16 +100,17 @@ impl<'a> Files<'a> {
 
 /// The identity of a file that is still there.
 pub(super) fn identity(directory: &OwnedFd, name: &[u8]) -> Option<FsIdentity> {
-    dir::identity(directory, dir::path(name), AtFlags::SYMLINK_NOFOLLOW).ok()
+    dir::identity(directory, dir::path(name), AtFlags::SYMLINK_NOFOLLOW).ok().map(within_directory)
+}
+
+/// What tells a file from the others of its directory: the number of the device is that of all of them, and another one
+/// after a start of the machine.
+pub(super) const fn within_directory(identity: FsIdentity) -> FsIdentity {
+    FsIdentity { dev: 0, ..identity }
 }
 
 fn holds(source: &Source, position: &Position) -> bool {
-    is_of(Some(source.identity), position) && position.offset <= source.bytes
-}
-
-/// True for the file that a position lies in, whatever the number of its device is now.
-fn is_of(file: Option<FsIdentity>, position: &Position) -> bool {
-    file.zip(position.file).is_some_and(|(file, known)| file.resembles(&known))
+    position.file == Some(source.identity) && position.offset <= source.bytes
 }
 
 /// The names of rotated journals, the oldest first, without a gap.
@@ -168,7 +169,7 @@ fn source(directory: &OwnedFd, path: &Path, name: &[u8]) -> Result<Option<Source
     }
     let stamp = Stamp::of(&stat);
     Ok(Some(Source {
-        identity: dir::identity(&file, "", AtFlags::EMPTY_PATH)?,
+        identity: within_directory(dir::identity(&file, "", AtFlags::EMPTY_PATH)?),
         path: dir::below(path, name),
         bytes: stamp.size,
         is_current,

@@ -14,6 +14,7 @@ const AMID: u8 = 1 << 2;
 /// Where a reader is: which file, and how far into it. Says nothing about names, so that rotation does not move it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
+    /// As [`super::files::within_directory`] has it.
     pub(super) file: Option<FsIdentity>,
     /// In bytes.
     pub(super) offset: u64,
@@ -35,7 +36,7 @@ impl Position {
     /// The position as bytes, at most [`POSITION_BYTES_MAX`].
     ///
     /// ```text
-    /// version, flags; then, if there is a file: device, inode, birth time (if known) and offset, 8 bytes each
+    /// version, flags; then, if there is a file: 8 bytes that say nothing, inode, birth time (if known) and offset, 8 bytes each
     /// ```
     pub fn to_bytes(&self) -> Vec<u8> {
         let Some(file) = self.file else { return vec![VERSION, 0] };
@@ -64,9 +65,9 @@ impl Position {
         }
         let (file, offset) = match (words.as_slice(), flags & (FILE | BORN)) {
             ([], 0) if flags == 0 => return Ok(Self::oldest()),
-            (&[dev, ino, offset], FILE) => (FsIdentity { dev, ino, birth_ns: None }, offset),
-            (&[dev, ino, birth, offset], both) if both == FILE | BORN => {
-                (FsIdentity { dev, ino, birth_ns: Some(birth.cast_signed()) }, offset)
+            (&[_, ino, offset], FILE) => (FsIdentity { dev: 0, ino, birth_ns: None }, offset),
+            (&[_, ino, birth, offset], both) if both == FILE | BORN => {
+                (FsIdentity { dev: 0, ino, birth_ns: Some(birth.cast_signed()) }, offset)
             }
             _ => return Err(MalformedPosition),
         };
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn positions_read_as_they_were_written_and_nothing_else_does() {
-        let file = |birth_ns| Some(FsIdentity { dev: u64::MAX, ino: 7, birth_ns });
+        let file = |birth_ns| Some(FsIdentity { dev: 0, ino: 7, birth_ns });
         for position in [
             Position::oldest(),
             Position { file: file(None), offset: 0, is_amid: false },

@@ -19,9 +19,7 @@ impl Journal {
     /// True where something was appended behind a position, or the file it is in is not the journal any more. Looks at
     /// the current file only.
     pub fn has_news(&self, position: &Position) -> bool {
-        let Ok(identity) = dir::identity(&self.directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW) else {
-            return false;
-        };
+        let Some(identity) = files::identity(&self.directory, JOURNAL.as_bytes()) else { return false };
         let length = || rustix::fs::statat(&self.directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW);
         position.file != Some(identity)
             || length().is_ok_and(|stat| stat.st_size.cast_unsigned() > position.offset)
@@ -37,7 +35,7 @@ impl Journal {
             return Ok(false);
         }
         let directory = &self.directory;
-        if dir::identity(directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW).ok() != position.file {
+        if files::identity(directory, JOURNAL.as_bytes()) != position.file {
             return Ok(false);
         }
         let newest = files::listed(directory)?.last().map_or(0, |(number, _)| *number);
@@ -56,7 +54,7 @@ impl Journal {
         let directory = &self.directory;
         let names = files::listed(directory)?;
         let identities: Vec<_> = names.iter().map(|(_, name)| files::identity(directory, name)).collect();
-        let is_current = dir::identity(directory, JOURNAL, AtFlags::SYMLINK_NOFOLLOW).ok() == Some(file);
+        let is_current = files::identity(directory, JOURNAL.as_bytes()) == Some(file);
         let place = |file| identities.iter().position(|identity| *identity == Some(file));
         let read = match place(file) {
             Some(at) => at,

@@ -191,7 +191,7 @@ mod tests {
             push_options: vec!["ci.skip".into()],
             ..of(7, updates.clone())
         };
-        let file = Some(FsIdentity { dev: 1, ino: 2, birth_ns: Some(3) });
+        let file = Some(FsIdentity { dev: 0, ino: 2, birth_ns: Some(3) });
         let at = |offset| Position { file, offset, is_amid: false };
         let push = |pid| Process { pid, start_ticks: u64::MAX - u64::from(pid) };
         for pushes in [vec![], vec![push(1), push(u32::MAX)]] {

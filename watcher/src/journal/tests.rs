@@ -629,10 +629,9 @@ fn no_more_stays_to_be_read_again_than_its_limit() {
         file.set_len(bytes).expect("set");
     }
     place.append("journal", &records(0..1));
-    let journal_at = |name| {
-        let file =
-            dir::identity(dir::open(place.home.path()).expect("there"), name, AtFlags::SYMLINK_NOFOLLOW);
-        Position { file: file.ok(), offset: 0, is_amid: false }
+    let journal_at = |name: &str| {
+        let file = files::identity(&dir::open(place.home.path()).expect("there"), name.as_bytes());
+        Position { file, offset: 0, is_amid: false }
     };
     let (first, position) = (journal_at("journal.1"), journal_at("journal"));
     assert_eq!(journal.remove_before(&position, Some(&first)).expect("a writable directory"), 1);
