@@ -11,7 +11,6 @@ use refwatch_core::journal::{Outcome, Update, Value};
 use refwatch_core::push::{Process, Refused, Said};
 use refwatch_hook::crc::crc32;
 use refwatch_hook::record::{self as format, Encoder, Facts, INPUT_BYTES_MAX, MAGIC, Phase, VERSION};
-use rustix::fs::AtFlags;
 use tempfile::TempDir;
 
 use super::*;
