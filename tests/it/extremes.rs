@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use refwatch_proto::v1::{Forward, GetPositionRequest, GitEvent, GitEventType as Type};
 use refwatch_tests::{Daemon, Flavour, Repo, World, http, validate};
 
+use crate::repositories::flood;
 use crate::stage::Stage;
 
 /// Changes of one branch in [`one_branch_that_changes_a_thousand_times_a_second_is_told_to_its_last_value`].
@@ -244,4 +245,43 @@ fn what_happens_in_a_directory_that_nobody_watches_is_told_as_passed_over() {
         assert!(!stage.event().coalesced, "a directory that only goes hides nothing");
         stage.validate();
     }
+}
+
+#[test]
+fn what_was_lost_is_said_to_be_also_where_some_of_it_was_told() {
+    const REFS: usize = 200;
+    let world = World::new();
+    // What takes a while to walk.
+    for index in 0..1_000 {
+        fs::create_dir_all(world.root.join(format!("plain/{index}"))).expect("made");
+    }
+    let daemon = Daemon::start(&world);
+    let client = daemon.client();
+    let recorder = client.record_snapshot();
+    let (repo, busy) = (world.repo_of_files("g/a.git"), world.repo_of_files("g/busy.git"));
+    let [one, two, three] = repo.history();
+    let of_busy: [String; 2] = busy.history();
+    let lines: String = (0..REFS).map(|index| format!("create refs/heads/r{index} {one}\n")).collect();
+    repo.update(&lines);
+    recorder.settle(&client);
+    let put = |index: usize, oid: &str| {
+        repo.try_replace(&format!("refs/heads/r{index}"), format!("{oid}\n")).expect("written");
+    };
+    daemon.while_stopped(|| {
+        let steps = flood().div_ceil(REFS);
+        for index in 0..REFS {
+            put(index, &two);
+            for oid in of_busy.iter().cycle().take(steps) {
+                busy.try_replace("refs/heads/busy", format!("{oid}\n")).expect("written");
+            }
+        }
+        (0..REFS).for_each(|index| put(index, &three));
+    });
+    let recording = recorder.settle(&client);
+    let bridges = recording.events.iter().filter(|event| event.old_oid == one && event.new_oid == three);
+    let silent: Vec<_> =
+        bridges.filter(|event| !event.coalesced).map(|event| (event.sequence, &event.ref_name)).collect();
+    assert!(silent.is_empty(), "{silent:?}");
+    assert!(http::metric(daemon.http(), "refwatch_watch_overflows_total").unwrap_or_default() > 0.0);
+    validate::all(&recording, &client.on_disk(&[&repo, &busy]));
 }

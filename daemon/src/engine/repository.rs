@@ -281,8 +281,9 @@ impl State {
     pub(crate) fn is_being_removed(&self, lately: Duration) -> bool {
         let changed = |name: &str| self.git_dir().join(name).metadata().and_then(|meta| meta.modified());
         let young = |at: std::time::SystemTime| at.elapsed().is_ok_and(|age| age < lately);
-        // A directory that is gone counts as well.
+        // A directory that is gone counts as well, but for the one that a repository need not have.
         ["", "objects", "refs"].into_iter().any(|name| changed(name).map_or(true, young))
+            || changed("objects/pack").is_ok_and(young)
     }
 
     /// Doubts what was seen of a ref. True when it has been doubted long enough to be believed.
