@@ -313,34 +313,32 @@ fn a_full_disk_is_told_and_survived() {
     assert_eq!(failed, CommitError::Full);
     assert_eq!(store.bounds(), before);
     // In a group with small ones, the large one fails alone, if they still find room in pages they have.
-    let results = Arc::new(Mutex::new(Vec::new()));
-    let touch = Commit { signature: SignatureWrite::Set(Some(7)), ..Commit::new(key, NOW_US) };
-    for commit in [branches(key, next, 5_000), touch, branches(key, next, 5_000)] {
-        let results = Arc::clone(&results);
-        store
-            .submit(commit, move |result| results.lock().unwrap().push(result.map(|logged| logged.len())))
-            .unwrap();
-    }
-    store.flush().unwrap();
-    let taken = std::mem::take(&mut *results.lock().unwrap());
-    assert_eq!(taken, [Err(CommitError::Full), Ok(0), Err(CommitError::Full)]);
-    // One that follows from the large one does not go through without it, until the caller has started over.
+    let answers = |commits: Vec<Commit>| {
+        let results = Arc::new(Mutex::new(Vec::new()));
+        for commit in commits {
+            let results = Arc::clone(&results);
+            store
+                .submit(commit, move |result| results.lock().unwrap().push(result.map(|logged| logged.len())))
+                .unwrap();
+        }
+        store.flush().unwrap();
+        std::mem::take(&mut *results.lock().unwrap())
+    };
     let touch = |generation| Commit {
         signature: SignatureWrite::Set(Some(7)),
         generation,
         ..Commit::new(key, NOW_US)
     };
-    let large = Commit { generation: Some(1), ..branches(key, next, 5_000) };
-    for commit in [large, touch(Some(1)), touch(None), touch(Some(2)), touch(Some(1)), touch(Some(2))] {
-        let results = Arc::clone(&results);
-        store
-            .submit(commit, move |result| results.lock().unwrap().push(result.map(|logged| logged.len())))
-            .unwrap();
-    }
-    store.flush().unwrap();
-    let taken = std::mem::take(&mut *results.lock().unwrap());
+    let large = |generation| Commit { generation, ..branches(key, next, 5_000) };
+    assert_eq!(
+        answers(vec![large(None), touch(None), large(None)]),
+        [Err(CommitError::Full), Ok(0), Err(CommitError::Full)]
+    );
+    // One that follows from the large one does not go through without it, until the caller has started over.
+    let commits =
+        [large(Some(1)), touch(Some(1)), touch(None), touch(Some(2)), touch(Some(1)), touch(Some(2))];
     let follows = || Err(Invalid::Follows { key }.into());
-    assert_eq!(taken, [Err(CommitError::Full), follows(), Ok(0), Ok(0), Ok(0), Ok(0)]);
+    assert_eq!(answers(commits.into()), [Err(CommitError::Full), follows(), Ok(0), Ok(0), Ok(0), Ok(0)]);
     assert_eq!(store.commit(touch(Some(1))), Ok(Vec::new()), "nothing is remembered of what was overcome");
     assert_eq!(store.read().unwrap().repository(key).unwrap().unwrap().signature, Some(7));
     assert_eq!(events_after(&store, 0, usize::MAX).unwrap().len() as u64, before.last, "readers go on");
